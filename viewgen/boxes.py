@@ -1,0 +1,93 @@
+"""Boxes in pixels: area, overlap, containment, growing, clipping. Pure.
+Leaves out: where boxes come from (regions.py) and what is cut with them (views.py).
+
+The one convention: x0, y0, x1, y1 in whole pixels, x to the right, y down, far edges outside. Width is x1 - x0; a box over
+a whole image of w x h pixels is (0, 0, w, h); two boxes that only touch do not overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Box:
+    """A rectangle of pixels. Raises ValueError when it has no area."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def __post_init__(self) -> None:
+        if self.x1 <= self.x0 or self.y1 <= self.y0:
+            raise ValueError(f"box {self.x0, self.y0, self.x1, self.y1} has no area: expected x0 < x1 and y0 < y1")
+
+    @property
+    def width(self) -> int:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> int:
+        return self.y1 - self.y0
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
+
+    def as_tuple(self) -> tuple[int, int, int, int]:
+        return self.x0, self.y0, self.x1, self.y1
+
+
+def overlap_area(a: Box, b: Box) -> int:
+    """Pixels that lie in both boxes."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return max(width, 0) * max(height, 0)
+
+
+def iou(a: Box, b: Box) -> float:
+    """Overlap over union, 0 to 1."""
+    shared = overlap_area(a, b)
+    return shared / (a.area + b.area - shared)
+
+
+def containment(inner: Box, outer: Box) -> float:
+    """Share of `inner` that lies in `outer`, 0 to 1."""
+    return overlap_area(inner, outer) / inner.area
+
+
+def union(boxes: Iterable[Box]) -> Box:
+    """The smallest box around all of them. Raises ValueError for none."""
+    all_boxes = list(boxes)
+    if not all_boxes:
+        raise ValueError("the union of no boxes is not a box")
+    return Box(
+        min(b.x0 for b in all_boxes),
+        min(b.y0 for b in all_boxes),
+        max(b.x1 for b in all_boxes),
+        max(b.y1 for b in all_boxes),
+    )
+
+
+def clip(box: Box, width: int, height: int) -> Box | None:
+    """The part of the box inside an image of width x height pixels, or None when none is."""
+    x0, y0, x1, y1 = max(box.x0, 0), max(box.y0, 0), min(box.x1, width), min(box.y1, height)
+    return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def place(width: int, height: int, centre_x2: int, centre_y2: int, image_width: int, image_height: int) -> Box:
+    """A box of the given size, as near to a centre as the image allows; cut to the image where it is larger.
+
+    The centre is given doubled (x0 + x1, y0 + y1), so that half pixels stay whole numbers."""
+    width, height = min(width, image_width), min(height, image_height)
+    x0 = min(max((centre_x2 - width) // 2, 0), image_width - width)
+    y0 = min(max((centre_y2 - height) // 2, 0), image_height - height)
+    return Box(x0, y0, x0 + width, y0 + height)
+
+
+def grow(box: Box, ratio: float, least_side_px: int, image_width: int, image_height: int) -> Box:
+    """The box with both sides times `ratio`, at least `least_side_px`, moved (not squeezed) to stay inside the image."""
+    width = max(round(box.width * ratio), least_side_px)
+    height = max(round(box.height * ratio), least_side_px)
+    return place(width, height, box.x0 + box.x1, box.y0 + box.y1, image_width, image_height)

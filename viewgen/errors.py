@@ -1,0 +1,25 @@
+"""What viewgen raises for a mistake that a user can make: one message that says what, where, what was expected, what to do."""
+
+
+class ViewgenError(Exception):
+    """A user can cause and mend this. The command line prints the message alone and exits with code 2."""
+
+
+class SettingsError(ViewgenError):
+    """A TOML file that holds a wrong, misspelt or missing setting."""
+
+
+class RecipeError(ViewgenError):
+    """A recipe whose source cannot be read as questions."""
+
+
+class ImageError(ViewgenError):
+    """An image that cannot be opened safely. A build turns it into rejected questions."""
+
+
+class ModelError(ViewgenError):
+    """A detector or retrieval model that is missing or is not what it says it is."""
+
+
+class ShardError(ViewgenError):
+    """A view set that is missing, broken, or of another schema version."""
