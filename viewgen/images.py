@@ -1,0 +1,180 @@
+"""Any image file -> upright RGB pixels, safely; and pixels -> PNG, the same bytes every time.
+Leaves out: colour profiles (pixels are taken as they are), all frames but the first, cutting views (views.py).
+
+How pixels become RGB: EXIF orientation is applied and a broken EXIF block ignored; transparency is laid on white; 16-bit
+grey is scaled to 8 bits; CMYK, palette, grey and bilevel are converted by Pillow. Floating-point and 32-bit grey have no
+agreed range and are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydantic import ConfigDict
+
+from viewgen.errors import ImageError
+from viewgen.settings import STRICT
+
+PNG_LEVEL = 3
+"""zlib's effort, 0 to 9. Photographs barely shrink further above 3 and take several times as long."""
+WHITE = (255, 255, 255, 255)
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns the stored pixels upright; 1 is upright already."""
+
+
+class PictureError(ImageError):
+    """Why one image was not opened: `reason` is a fixed word (missing_image, oversize_image, unreadable_image), `what` the
+    sentence without the path, which is the same wherever the folder lies."""
+
+    def __init__(self, reason: str, what: str, path: Path | None = None) -> None:
+        super().__init__(f"{path}: {what}" if path else what)
+        self.reason = reason
+        self.what = what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """How much image is let in: a small file can unfold to more pixels than memory holds."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    max_megapixels: float = 89.0
+    """Width x height in millions of pixels, above 0 and up to 178. Pillow warns above 89 and refuses above 178."""
+    max_file_mb: float = 100.0
+    """Size of the file in millions of bytes, above 0. Ours: the largest photographs have some 50."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_megapixels <= 178:
+            raise ValueError(f"max_megapixels is {self.max_megapixels}: expected more than 0 and at most 178")
+        if not 0 < self.max_file_mb < math.inf:
+            raise ValueError(f"max_file_mb is {self.max_file_mb}: expected more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An opened image and the file that it came from."""
+
+    image: Image.Image
+    """RGB, upright, pixels loaded, no metadata."""
+    data: bytes
+    """The file, byte for byte."""
+    sha256: str
+    """Of `data`, in hex."""
+    width_px: int
+    height_px: int
+
+
+def read_image_file(path: Path, config: ImageConfig) -> bytes:
+    """The file's bytes. Raises PictureError when it is missing, not a plain file, unreadable or above max_file_mb."""
+    if not path.is_file():  # also keeps pipes and devices out, which would block or never end
+        raise PictureError("missing_image", "there is no such file", path)
+    try:
+        size_mb = path.stat().st_size / 1e6
+        if size_mb <= config.max_file_mb:
+            return path.read_bytes()
+    except OSError as error:
+        raise PictureError("unreadable_image", f"cannot be read ({error.strerror})", path) from None
+    raise PictureError("oversize_image", f"{size_mb:.1f} MB, more than max_file_mb {config.max_file_mb:g}", path)
+
+
+def open_picture(path: Path, config: ImageConfig) -> Picture:
+    """The image at `path`, upright and RGB. Raises PictureError when it cannot be opened safely and whole."""
+    data = read_image_file(path, config)
+    try:
+        image = decode(data, config)
+    except PictureError as error:
+        raise PictureError(error.reason, error.what, path) from None
+    return Picture(
+        image=image,
+        data=data,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width_px=image.width,
+        height_px=image.height,
+    )
+
+
+def decode(data: bytes, config: ImageConfig | None = None) -> Image.Image:
+    """An image file's bytes -> upright RGB pixels. Raises PictureError."""
+    most = (config or ImageConfig()).max_megapixels
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            megapixels = opened.width * opened.height / 1e6
+            if megapixels <= most:
+                return _upright_rgb(opened)
+    except PictureError:
+        raise
+    except Image.DecompressionBombError:
+        raise PictureError("oversize_image", f"more than max_megapixels {most:g}") from None
+    except Exception as error:  # decoders of broken files raise nearly everything: SyntaxError, struct.error, KeyError
+        raise PictureError("unreadable_image", f"not an image that can be read whole ({_cause(error)})") from None
+    raise PictureError("oversize_image", f"{megapixels:.1f} megapixels, more than max_megapixels {most:g}")
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """RGB pixels -> PNG without metadata: equal pixels give equal bytes."""
+    file = io.BytesIO()
+    _bare(image).save(file, format="PNG", compress_level=PNG_LEVEL)
+    return file.getvalue()
+
+
+def _upright_rgb(opened: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(opened))
+    opened.load()
+    image = _to_rgb(opened)
+    return _bare(image.transpose(turn) if turn is not None else image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block says nothing; the pixels may still be whole
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return _grey_16(image)
+    if image.has_transparency_data:
+        on_white = Image.new("RGBA", image.size, WHITE)
+        on_white.alpha_composite(image.convert("RGBA"))
+        return on_white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey_16(image: Image.Image) -> Image.Image:
+    """16-bit grey -> RGB, 65535 becoming 255. Pillow's own conversion would cut everything above 255 to white."""
+    levels = np.asarray(image)
+    if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
+        found = f"pixels of mode {image.mode} from {levels.min():g} to {levels.max():g}"
+        raise PictureError("unreadable_image", f"{found} have no agreed range")
+    return Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """The pixels without profile, EXIF or transparency notes, which would otherwise be written into every cut."""
+    if not image.info:
+        return image
+    bare = image.copy()
+    bare.info = {}
+    return bare
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its own words hold a memory address, which differs from run to run
+        return "no known image format"
+    return " ".join(str(error).split()) or type(error).__name__
