@@ -1,0 +1,121 @@
+"""The gate: teacher log-probs of the same answers under both views -> one weight per rollout. Pure.
+Leaves out: where the log-probs come from (teacher.py), what the weights multiply (loss.py), what is reported.
+
+Shapes: B rollouts, T response positions (padded to the longest answer of the batch).
+Units: gaps in nats, scores in nats per token; advantages and weights have none."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import ConfigDict
+from torch import Tensor
+
+from viewgen.settings import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig:
+    """How strongly a weight follows the evidence. Equations and defaults: arXiv 2606.25319, eq. 17-20, except gamma."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    alpha: float = 1.0
+    """Weight gained per standard deviation of score among siblings; >= 0. 0 turns the gate off: every weight is
+    exactly 1. The paper has 1, its public code 0.5."""
+    gamma: float = 1.0
+    """Price of a nat that the evidence takes away, against a nat that it adds; >= 0. 1, from the paper's public code,
+    makes the score the plain mean gap."""
+    w_min: float = 0.0
+    """Least weight, 0..1: a rollout that nothing is known about weighs 1, so 1 must lie within the bounds."""
+    w_max: float = 2.0
+    """Largest weight, >= 1."""
+    eps: float = 1e-6
+    """Added to the standard deviation, nats per token; > 0. Siblings whose scores differ by much less than this are
+    as good as tied: their advantages shrink towards 0 instead of blowing rounding noise up to whole deviations."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.alpha) and self.alpha >= 0):
+            raise ValueError(f"alpha is {self.alpha}; give a number >= 0 (0 turns the gate off)")
+        if not (math.isfinite(self.gamma) and self.gamma >= 0):
+            raise ValueError(f"gamma is {self.gamma}; give a number >= 0 (1 is the plain mean gap)")
+        if not (0 <= self.w_min <= 1 <= self.w_max < math.inf):
+            raise ValueError(f"w_min is {self.w_min} and w_max is {self.w_max}; give 0 <= w_min <= 1 <= w_max")
+        if not (math.isfinite(self.eps) and self.eps > 0):
+            raise ValueError(f"eps is {self.eps}; give a number > 0, in nats per token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What the two views say about each rollout. Nothing here carries a gradient."""
+
+    gap_BT: Float[Tensor, "B T"]
+    """log pi_t(y | x, z+) - log pi_t(y | x, z-), nats; 0 where kept_BT is False."""
+    kept_BT: Bool[Tensor, "B T"]
+    """True where a gap entered its rollout's score: response tokens whose gap is finite."""
+    score_B: Float[Tensor, " B"]
+    """Mean kept gap, nats per token; 0 for a rollout without any."""
+    advantage_B: Float[Tensor, " B"]
+    """Standard deviations above the mean score of the siblings; 0 for a rollout without a kept gap."""
+    weight_B: Float[Tensor, " B"]
+    """Between w_min and w_max; exactly 1 for a rollout that cannot be compared."""
+    num_dropped_B: Int[Tensor, " B"]
+    """Response tokens whose gap was not finite."""
+
+
+def gate_rollouts(
+    pos_BT: Float[Tensor, "B T"],  # log pi_t(y | x, z+), nats
+    neg_BT: Float[Tensor, "B T"],  # log pi_t(y | x, z-), nats
+    response_BT: Bool[Tensor, "B T"],  # True on response tokens, EOS included
+    question_B: Int[Tensor, " B"],  # siblings share a number; they need not be neighbours
+    config: GateConfig,
+) -> Gate:
+    """Weigh each rollout by what the evidence adds to it, relative to its siblings (arXiv 2606.25319, eq. 17-20).
+
+    A gap that is not finite (a token impossible under a view) is left out of the score and counted. A rollout without
+    any finite gap, an empty answer for one, says nothing about the evidence: its weight is 1, and its siblings are
+    compared without it. So is a group of one, and a group whose scores are equal: weight exactly 1.
+    Values outside response_BT may be anything. Computed in float32 or, when a log-prob is float64, in float64.
+    """
+    gap_BT = widened(pos_BT.detach()) - widened(neg_BT.detach())
+    kept_BT = response_BT & gap_BT.isfinite()
+    gap_BT = gap_BT.where(kept_BT, 0.0)
+    score_B = _score(gap_BT, kept_BT, config.gamma)
+    advantage_B = _advantage(score_B, kept_BT.any(1), question_B, config.eps)
+    return Gate(
+        gap_BT=gap_BT,
+        kept_BT=kept_BT,
+        score_B=score_B,
+        advantage_B=advantage_B,
+        weight_B=(1.0 + config.alpha * advantage_B).clip(config.w_min, config.w_max),
+        num_dropped_B=(response_BT & ~kept_BT).sum(1),
+    )
+
+
+def widened(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The same numbers in float32 at least: differences of bfloat16 log-probs keep two or three digits."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _score(gap_BT: Float[Tensor, "B T"], kept_BT: Bool[Tensor, "B T"], gamma: float) -> Float[Tensor, " B"]:
+    """Mean over the kept tokens of relu(gap) - gamma * relu(-gap)."""
+    priced_BT = gap_BT.relu() - gamma * (-gap_BT).relu()
+    # Divide by kept tokens, not T: a long pad must not make a short answer look unsure.
+    return priced_BT.sum(1) / kept_BT.sum(1).clamp(min=1)
+
+
+def _advantage(
+    score_B: Float[Tensor, " B"],
+    scored_B: Bool[Tensor, " B"],  # False: left out of its group
+    question_B: Int[Tensor, " B"],
+    eps: float,
+) -> Float[Tensor, " B"]:
+    """(score - mean over siblings) / (population standard deviation + eps), the rollout itself among the siblings."""
+    sibling_BB = (question_B[:, None] == question_B) & scored_B & scored_B[:, None]
+    num_siblings_B = sibling_BB.sum(1).clamp(min=1)
+    # The mean of differences, not the difference to a mean: equal scores then give exactly 0, whatever their size.
+    above_B = (score_B[:, None] - score_B).where(sibling_BB, 0.0).sum(1) / num_siblings_B
+    variance_B = above_B.square().expand_as(sibling_BB).where(sibling_BB, 0.0).sum(1) / num_siblings_B
+    return above_B / (variance_B.sqrt() + eps)
