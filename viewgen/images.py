@@ -1,9 +1,9 @@
 """Any image file -> upright RGB pixels, safely; and pixels -> PNG, the same bytes every time.
 Leaves out: colour profiles (pixels are taken as they are), all frames but the first, cutting views (views.py).
 
-How pixels become RGB: EXIF orientation is applied and a broken EXIF block ignored; transparency is laid on white; 16-bit
-grey is scaled to 8 bits; CMYK, palette, grey and bilevel are converted by Pillow. Floating-point and 32-bit grey have no
-agreed range and are refused."""
+How pixels become RGB: EXIF orientation is applied and a broken EXIF block ignored; transparency is laid on white;
+16-bit grey is scaled to 8 bits; CMYK, palette, grey and bilevel are converted by Pillow. Floating-point and 32-bit grey
+have no agreed range and are refused."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _UPRIGHT = {
 
 
 class PictureError(ImageError):
-    """Why one image was not opened: `reason` is a fixed word (missing_image, oversize_image, unreadable_image), `what` the
-    sentence without the path, which is the same wherever the folder lies."""
+    """Why one image was not opened: `reason` is a fixed word (missing_image, oversize_image, unreadable_image), `what`
+    the sentence without the path, which is the same wherever the folder lies."""
 
     def __init__(self, reason: str, what: str, path: Path | None = None) -> None:
         super().__init__(f"{path}: {what}" if path else what)

@@ -1,0 +1,50 @@
+"""BuildConfig: one TOML file -> the settings of every stage. Each stage's settings stand beside the stage; here they are
+only put together.
+Leaves out: command-line options, none of which shapes a view set's content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from viewgen.evidence import EvidenceConfig
+from viewgen.images import ImageConfig
+from viewgen.recipe import SourceConfig
+from viewgen.regions import RegionsConfig
+from viewgen.retrieval import RetrievalConfig
+from viewgen.settings import STRICT, read_toml, settings_from
+from viewgen.views import ViewsConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """A whole recipe: what to read, and how each stage treats it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    source: SourceConfig
+    images: ImageConfig = field(default_factory=ImageConfig)
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    seed: int = 0
+    """Of everything random in the build: any whole number."""
+    images_per_part: int = 256
+    """A part holds at most this many distinct images, 1 or more. Ours: a part is what is lost when a build is killed."""
+    part_mb: float = 256.0
+    """A part also ends when its image files reach this many millions of bytes, above 0. Ours: a part must fit in memory."""
+
+    def __post_init__(self) -> None:
+        if self.images_per_part < 1:
+            raise ValueError(f"images_per_part is {self.images_per_part}: expected 1 or more")
+        if not self.part_mb > 0:
+            raise ValueError(f"part_mb is {self.part_mb}: expected more than 0")
+
+
+def read_config(recipe: Path) -> BuildConfig:
+    """The settings in a recipe. Raises SettingsError that names the file, the setting and the remedy."""
+    return settings_from(read_toml(recipe), BuildConfig, recipe)

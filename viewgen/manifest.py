@@ -1,0 +1,135 @@
+"""manifest.json: what a view set was built from and what each finished part holds; and writing a file whole or not at
+all. Leaves out: the tables themselves (shards.py).
+
+A manifest holds no time and no place: equal builds have equal manifests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from viewgen.errors import ShardError
+from viewgen.schema import SCHEMA_VERSION
+from viewgen.settings import STRICT
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """One Parquet file."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRecord:
+    """One finished part."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    part: int
+    num_questions: int
+    """Questions that came in: kept and rejected."""
+    fingerprint: str
+    """Of all that the part was made from: questions, image files, settings, seed, models, code."""
+    files: Mapping[str, FileRecord]
+    """Table -> its file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a view set is."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    schema_version: int
+    made_by: Mapping[str, str]
+    """Versions of viewgen and of the libraries that shape bytes; `code` is a hash of viewgen's own source."""
+    seed: int
+    config: Mapping[str, Any]
+    """Every setting of the build, defaults included."""
+    models: Mapping[str, str]
+    """Model -> sha256 of its weights."""
+    num_parts: int
+    """Parts that the build will have when it is finished."""
+    parts: tuple[PartRecord, ...]
+    """Finished parts, in order."""
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.parts) == self.num_parts
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the view set at `folder`. Raises ShardError when it is missing, broken or of another version."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise ShardError(f"{folder}: there is no such folder. Make it with `viewgen build RECIPE --out {folder}`.")
+    if not path.is_file():
+        raise ShardError(f"{folder}: holds no {MANIFEST}, so it is no view set. Give a folder of `viewgen build`.")
+    again = f"Rebuild with `viewgen build RECIPE --out {folder} --force`."
+    try:
+        tables = json.loads(path.read_text(encoding="utf-8"))
+        version = tables["schema_version"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ShardError(f"{path}: broken ({_one_line(error)}). {again}") from None
+    if version != SCHEMA_VERSION:
+        raise ShardError(f"{path}: schema version {version}, this viewgen reads {SCHEMA_VERSION}. {again}")
+    try:
+        return TypeAdapter(Manifest).validate_python(tables)
+    except ValidationError as refusal:
+        first = refusal.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ShardError(f"{path}: broken ({where}: {first['msg']}). {again}") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest of the view set at `folder`."""
+    with beside(folder / MANIFEST) as partial:
+        partial.write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def fingerprint(thing: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
+    """A name for anything that JSON can hold: equal things have equal names, others do not."""
+    return hashlib.sha256(json.dumps(thing, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path to write to; what was written there takes its place at `path` when the block ends well, and only then.
+
+    Synced before and after the renaming: a crash leaves the old file or the new one, never a part of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,161 @@
+"""A recipe's [source] -> Questions, through a DuckDB query over the source's own files.
+Leaves out: opening images (images.py); the other settings of a recipe (config.py).
+
+The query runs inside the root folder, may only read, and reads nothing outside of it. Questions are put in order of image
+and id, so that a query needs no ORDER BY for a build to be repeatable."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import duckdb
+from pydantic import ConfigDict
+
+from viewgen.boxes import Box
+from viewgen.errors import RecipeError
+from viewgen.records import Annotation, Question
+from viewgen.settings import STRICT
+
+NEEDED = ("question_id", "image_path", "question")
+OPTIONAL = ("answer", "kind", "split", "boxes")
+_MAY_BE_NULL = ("answer", "boxes")
+_CORNERS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """Where questions and images come from."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    root: str
+    """Folder of the source's files; relative to the recipe's own folder."""
+    query: str
+    """One DuckDB SELECT over files named relative to the root. Columns: question_id, image_path (below the root), question;
+    optionally answer, kind, split, and boxes: a list of {phrase, x0, y0, x1, y1} in pixels of the upright image."""
+
+
+def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
+    """The source's questions, ordered by image and id. Raises RecipeError, one line that begins with the recipe's path."""
+    root = root_of(source, recipe)
+    if not root.is_dir():
+        raise RecipeError(f"{recipe}: source.root is {str(root)!r}, and there is no such folder. Change it.")
+    rows = _rows(source.query, root, recipe)
+    if not rows:
+        raise RecipeError(f"{recipe}: source.query gave no rows. Run it in DuckDB to see why.")
+    _refuse_nulls(rows, recipe)
+    _refuse_duplicates(rows, recipe)
+    questions = (_question(row, recipe) for row in rows)
+    return tuple(sorted(questions, key=lambda question: (question.image_path, question.question_id)))
+
+
+def root_of(source: SourceConfig, recipe: Path) -> Path:
+    """The source's folder, absolute."""
+    return (recipe.parent / source.root).resolve()
+
+
+def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
+    """The query's rows; text columns as text whatever their type was."""
+    try:
+        # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
+        with contextlib.chdir(root), _reader(root) as connection:
+            _refuse_statements(connection, query, recipe)
+            relation = connection.sql(query)
+            _refuse_columns(relation.columns, recipe)
+            wanted = relation.project(", ".join(_cast(name) for name in relation.columns))
+            return [dict(zip(relation.columns, row, strict=True)) for row in wanted.fetchall()]
+    except duckdb.PermissionException as error:
+        raise RecipeError(f"{recipe}: source.query may only read below {str(root)!r}: {_one_line(error)}.") from None
+    except duckdb.Error as error:
+        raise RecipeError(f"{recipe}: source.query failed: {_one_line(error)}.") from None
+
+
+def _reader(root: Path) -> duckdb.DuckDBPyConnection:
+    """A DuckDB that can read below `root` and reach nothing else: no other file, no network, no Python variable."""
+    connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
+    connection.execute(f"SET allowed_directories = ['{str(root).replace(chr(39), chr(39) * 2)}']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _cast(name: str) -> str:
+    return f'"{name}"' if name == "boxes" else f'CAST("{name}" AS VARCHAR) AS "{name}"'
+
+
+def _refuse_statements(connection: duckdb.DuckDBPyConnection, query: str, recipe: Path) -> None:
+    statements = connection.extract_statements(query)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
+        raise RecipeError(f"{recipe}: source.query holds {kinds}: expected one SELECT. Change it.")
+
+
+def _refuse_columns(columns: Sequence[str], recipe: Path) -> None:
+    """A misspelt optional column would otherwise be left out in silence."""
+    lacking = [name for name in NEEDED if name not in columns]
+    if lacking:
+        raise RecipeError(f"{recipe}: source.query gives no column {lacking[0]!r}, only {', '.join(columns)}. Add it.")
+    known = [*NEEDED, *OPTIONAL]
+    for name in columns:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            raise RecipeError(f"{recipe}: source.query gives an unknown column {name!r}. {hint}")
+    twice = [name for name, num in Counter(columns).items() if num > 1]
+    if twice:
+        raise RecipeError(f"{recipe}: source.query gives the column {twice[0]!r} twice. Name each once.")
+
+
+def _refuse_nulls(rows: Sequence[Mapping[str, Any]], recipe: Path) -> None:
+    for name in rows[0]:
+        num = sum(row[name] is None for row in rows) if name not in _MAY_BE_NULL else 0
+        if num:
+            some = f"NULL in {num:,} of {len(rows):,} rows"
+            raise RecipeError(f"{recipe}: column {name!r} is {some}. Leave them out with WHERE, or use coalesce().")
+
+
+def _refuse_duplicates(rows: Sequence[Mapping[str, Any]], recipe: Path) -> None:
+    name, num = Counter(row["question_id"] for row in rows).most_common(1)[0]
+    if num > 1:
+        raise RecipeError(f"{recipe}: question_id {name!r} stands in {num} rows. Give every question its own.")
+
+
+def _question(row: Mapping[str, Any], recipe: Path) -> Question:
+    return Question(
+        question_id=row["question_id"],
+        image_path=row["image_path"],
+        text=row["question"],
+        answer=row.get("answer"),
+        kind=row.get("kind", ""),
+        split=row.get("split", "train"),
+        annotations=_annotations(row, recipe),
+    )
+
+
+def _annotations(row: Mapping[str, Any], recipe: Path) -> tuple[Annotation, ...]:
+    try:
+        return tuple(
+            Annotation(phrase=str(box["phrase"]), box=_box(*(float(box[corner]) for corner in _CORNERS)))
+            for box in row.get("boxes") or ()
+        )
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        where = f"boxes of question {row['question_id']!r}"
+        expected = "expected a list of {phrase, x0, y0, x1, y1} with x0 < x1 and y0 < y1"
+        raise RecipeError(f"{recipe}: {where}: {_one_line(error)}; {expected}. Change the query.") from None
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> Box:
+    """Parts of pixels count as whole ones."""
+    return Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
+
+
+def _one_line(error: Exception) -> str:
+    """The message without DuckDB's drawing of the place in the query."""
+    return " ".join(str(error).split("\n\nLINE")[0].split()).removesuffix(".")

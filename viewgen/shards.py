@@ -1,0 +1,260 @@
+"""A view set on disk: writing its parts, and the checked reader that trainer uses.
+Leaves out: what the columns mean (schema.py), the manifest's own form (manifest.py), making rows (tables.py).
+
+Part k of every table speaks of the same images, so a reader needs part k alone. Pixels are read part by part and kept
+in a cache of bounded size; columns that are not asked for are not read, above all not the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import polars as pl
+
+from viewgen.boxes import Box
+from viewgen.errors import ShardError
+from viewgen.images import decode
+from viewgen.manifest import FileRecord, Manifest, beside, read_manifest
+from viewgen.schema import TABLES
+
+__all__ = ["StoredSample", "ViewSet", "decode", "table_path", "write_table"]
+
+ROW_GROUP_BYTES = 32_000_000
+"""Hugging Face's viewer refuses row groups over 300 MB, and a reader must hold one: 32 to 64 MB serves both."""
+LEAST_ROWS = 512
+"""Rows of a group at least, but for rows of many megabytes: groups of a few small rows read slowly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSample:
+    """A kept question as a view set holds it, without pixels."""
+
+    question_id: str
+    image_id: str
+    question: str
+    kind: str
+    """The source's sort of question."""
+    split: str
+    part: int
+    evidence: tuple[Box, ...]
+    """Pixels of the upright source image."""
+    answer: str | None
+    """None where the source has none, and always unless answers were asked for."""
+    views: Mapping[str, tuple[str, ...]]
+    """Kind of view, of those asked for -> ids of its views."""
+
+
+def table_path(folder: Path, table: str, part: int) -> Path:
+    """Where a part of a table lies in the view set at `folder`."""
+    return folder / table / f"part-{part:05d}.parquet"
+
+
+def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
+    """Write rows to `path`, whole or not at all: equal rows give equal bytes. Row groups hold about ROW_GROUP_BYTES."""
+    with beside(path) as partial:
+        rows.write_parquet(partial, row_group_size=_rows_per_group(rows))
+        read_back = _num_rows(partial)
+        assert read_back == rows.height, f"{partial} has {read_back} rows, {rows.height} were written"
+        return file_record(partial)
+
+
+def file_record(path: Path) -> FileRecord:
+    """Rows, size and hash of a Parquet file. Raises ShardError when it cannot be read."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(rows=_num_rows(path), bytes=path.stat().st_size, sha256=sha256)
+
+
+def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
+    """What is wrong with a table's file, judged by its size and footer without reading its rows; None when nothing is.
+
+    A column that may be null may also be absent: a view set can be handed on without its answers."""
+    if not path.is_file():
+        return "missing"
+    if (size := path.stat().st_size) != record.bytes:
+        return f"has {size:,} bytes, the manifest says {record.bytes:,}"
+    try:
+        found, num_rows = pl.read_parquet_schema(path), _num_rows(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        return f"cannot be read ({_one_line(error)})"
+    for name, column in TABLES[table].columns.items():
+        if found.get(name, None if column.nullable else "no such column") not in {column.type, None}:
+            return f"column {name!r} is {found.get(name)}, expected {column.type}"
+    return None if num_rows == record.rows else f"has {num_rows:,} rows, the manifest says {record.rows:,}"
+
+
+class ViewSet:
+    """A finished view set, checked and opened for reading. Safe to read from several threads."""
+
+    def __init__(self, path: Path, manifest: Manifest, cache_mb: float) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._cache = _Cache(round(cache_mb * 1e6))
+        self._part_of: dict[str, dict[str, int]] = {}
+
+    @classmethod
+    def open(cls, path: Path, cache_mb: float = 512) -> Self:
+        """Check manifest, schema version, completeness, every file's size, columns and row count.
+
+        `cache_mb`: how much of the encoded images is kept in memory. Raises ShardError with the remedy."""
+        manifest = read_manifest(path)
+        if not manifest.is_complete:
+            found = f"{len(manifest.parts)} of {manifest.num_parts} parts are finished"
+            raise ShardError(f"{path}: {found}. Run the same `viewgen build` again: it goes on where it stopped.")
+        for record in manifest.parts:
+            for table in TABLES:
+                file = table_path(path, table, record.part)
+                if fault := file_fault(file, table, record.files[table]):
+                    again = f"`viewgen build RECIPE --out {path} --only {record.part}`"
+                    raise ShardError(f"{file}: {fault}. Rebuild this part with {again}.")
+        return cls(path, manifest, cache_mb)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        return tuple(record.part for record in self.manifest.parts)
+
+    def table_paths(self, name: str) -> list[Path]:
+        """The files of a table, in order of parts."""
+        return [table_path(self.path, name, part) for part in self.parts]
+
+    def splits(self) -> dict[str, int]:
+        """Split -> number of kept questions, by name."""
+        counts = self._columns("questions", ["split"])["split"].value_counts().sort("split")
+        return dict(counts.iter_rows())
+
+    def view_kinds(self) -> tuple[str, ...]:
+        """Every kind of view here, by name."""
+        return tuple(sorted(self._columns("views", ["kind"])["kind"].unique()))
+
+    def samples(self, split: str, kinds: Sequence[str], answers: bool = False) -> list[StoredSample]:
+        """The kept questions of a split with the ids of their views of the asked kinds, in order of the files.
+
+        The column of answers is not read from disk unless `answers` is true. Raises ShardError for an unknown split and
+        when a sample lacks a view of an asked kind."""
+        samples = [sample for part in self.parts for sample in self._part_samples(part, split, kinds, answers)]
+        if not samples:
+            held = ", ".join(f"{name} ({num:,})" for name, num in self.splits().items()) or "no questions at all"
+            raise ShardError(f"{self.path}: holds no kept question of split {split!r}. It has: {held}.")
+        for kind in kinds:
+            if num := sum(kind not in sample.views for sample in samples):
+                lacking = f"{num:,} of {len(samples):,} samples of split {split!r} have no view of kind {kind!r}"
+                held = ", ".join(self.view_kinds())
+                raise ShardError(f"{self.path}: {lacking}. Kinds here: {held}. Ask for one of them or rebuild with it.")
+        return samples
+
+    def image_bytes(self, image_ids: Iterable[str]) -> dict[str, bytes]:
+        """Source images as their own files' bytes (decode() turns them upright), by id. Raises ShardError."""
+        return self._bytes("images", image_ids)
+
+    def view_bytes(self, view_ids: Iterable[str]) -> dict[str, bytes]:
+        """Views as PNG bytes, by id. Raises ShardError for an id that is not here."""
+        return self._bytes("views", view_ids)
+
+    def _part_samples(self, part: int, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
+        wanted = ["question_id", "image_id", "question", "kind", "split", "evidence", *(["answer"] if answers else [])]
+        questions = self._read("questions", part, wanted).filter(pl.col("split") == split)
+        views = self._read("views", part, ["view_id", "question_id", "kind"])
+        views = views.filter(pl.col("kind").is_in(list(kinds)))
+        ids: dict[str, dict[str, tuple[str, ...]]] = {}
+        for view_id, question_id, kind in views.iter_rows():
+            of_question = ids.setdefault(question_id, {})
+            of_question[kind] = (*of_question.get(kind, ()), view_id)
+        return [
+            StoredSample(
+                question_id=row["question_id"],
+                image_id=row["image_id"],
+                question=row["question"],
+                kind=row["kind"],
+                split=row["split"],
+                part=part,
+                evidence=tuple(Box(**box) for box in row["evidence"]),
+                answer=row.get("answer"),
+                views=ids.get(row["question_id"], {}),
+            )
+            for row in questions.iter_rows(named=True)
+        ]
+
+    def _bytes(self, table: str, ids: Iterable[str]) -> dict[str, bytes]:
+        wanted: dict[int, list[str]] = {}
+        part_of = self._index(table)
+        for name in dict.fromkeys(ids):
+            if name not in part_of:
+                raise ShardError(f"{self.path}: no {name!r} in table {table}. Ask for ids that this view set gave.")
+            wanted.setdefault(part_of[name], []).append(name)
+        found: dict[str, bytes] = {}
+        for part, names in wanted.items():
+            data = self._part_bytes(table, part)
+            found |= {name: data[name] for name in names}
+        return found
+
+    def _index(self, table: str) -> dict[str, int]:
+        """Id -> part, read once."""
+        if table not in self._part_of:
+            key = TABLES[table].key
+            self._part_of[table] = {name: part for part in self.parts for name in self._read(table, part, [key])[key]}
+        return self._part_of[table]
+
+    def _part_bytes(self, table: str, part: int) -> dict[str, bytes]:
+        if (cached := self._cache.get((table, part))) is not None:
+            return cached
+        key = TABLES[table].key
+        rows = self._read(table, part, [key, "image"])
+        data = dict(zip(rows[key], rows["image"].struct.field("bytes"), strict=True))
+        self._cache.put((table, part), data)
+        return data
+
+    def _columns(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
+        return pl.concat([self._read(table, part, columns) for part in self.parts])
+
+    def _read(self, table: str, part: int, columns: Sequence[str]) -> pl.DataFrame:
+        path = table_path(self.path, table, part)
+        try:
+            return pl.read_parquet(path, columns=list(columns), glob=False)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            again = f"`viewgen build RECIPE --out {self.path} --only {part}`"
+            raise ShardError(f"{path}: cannot be read ({_one_line(error)}). Rebuild this part with {again}.") from None
+
+
+class _Cache:
+    """Encoded images of the parts used last, up to a number of bytes; the newest part always stays."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._parts: OrderedDict[tuple[str, int], dict[str, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> dict[str, bytes] | None:
+        with self._lock:
+            if key in self._parts:
+                self._parts.move_to_end(key)
+            return self._parts.get(key)
+
+    def put(self, key: tuple[str, int], data: dict[str, bytes]) -> None:
+        with self._lock:
+            self._parts[key] = data
+            while len(self._parts) > 1 and self._held_bytes() > self._max_bytes:
+                self._parts.popitem(last=False)
+
+    def _held_bytes(self) -> int:
+        return sum(len(image) for part in self._parts.values() for image in part.values())
+
+
+def _rows_per_group(rows: pl.DataFrame) -> int:
+    if "image" not in rows.columns or not rows.height:
+        return max(rows.height, LEAST_ROWS)
+    num_bytes = int(rows["image"].struct.field("bytes").bin.size().sum())
+    return max(1, ROW_GROUP_BYTES * rows.height // max(num_bytes, 1))
+
+
+def _num_rows(path: Path) -> int:
+    """From the footer alone."""
+    return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
