@@ -78,7 +78,7 @@ def _nothing_for(text: str, best: Sequence[Region], config: EvidenceConfig) -> s
     if not best:
         return f"no region was found for {text!r}"
     score = max(region.score for region in best)
-    return f"the best region for {text!r} has margin {score:.2f}, below min_margin {config.min_margin:g}"
+    return f"the best region for {text!r} has margin {score:.4g}, below min_margin {config.min_margin:g}"
 
 
 def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box:
