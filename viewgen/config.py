@@ -1,5 +1,5 @@
-"""BuildConfig: one TOML file -> the settings of every stage. Each stage's settings stand beside the stage; here they are
-only put together.
+"""BuildConfig: one TOML file -> the settings of every stage. Each stage's settings stand beside the stage; here they
+are only put together.
 Leaves out: command-line options, none of which shapes a view set's content."""
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class BuildConfig:
     seed: int = 0
     """Of everything random in the build: any whole number."""
     images_per_part: int = 256
-    """A part holds at most this many distinct images, 1 or more. Ours: a part is what is lost when a build is killed."""
+    """A part holds at most so many distinct images, 1 or more. Ours: a part is what is lost when a build is killed."""
     part_mb: float = 256.0
-    """A part also ends when its image files reach this many millions of bytes, above 0. Ours: a part must fit in memory."""
+    """A part ends when its image files reach so many millions of bytes, above 0. Ours: a part must fit in memory."""
 
     def __post_init__(self) -> None:
         if self.images_per_part < 1:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from viewgen.errors import ShardError
-from viewgen.schema import SCHEMA_VERSION
+from viewgen.schema import SCHEMA_VERSION, TABLES
 from viewgen.settings import STRICT
 
 MANIFEST = "manifest.json"
@@ -67,6 +67,14 @@ class Manifest:
     """Parts that the build will have when it is finished."""
     parts: tuple[PartRecord, ...]
     """Finished parts, in order."""
+
+    def __post_init__(self) -> None:
+        numbers = [record.part for record in self.parts]
+        if numbers != sorted({*numbers} & {*range(self.num_parts)}):
+            raise ValueError(f"parts are numbered {numbers}: expected rising numbers below {self.num_parts}")
+        for record in self.parts:
+            if {*record.files} != {*TABLES}:
+                raise ValueError(f"part {record.part} has files of {sorted(record.files)}, expected {sorted(TABLES)}")
 
     @property
     def is_complete(self) -> bool:

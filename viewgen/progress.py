@@ -7,12 +7,13 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self, TextIO, TypeVar
 
 TERMINAL_EVERY_S = 0.1
 LOG_EVERY_S = 10.0
+T = TypeVar("T")
 
 
 class Progress:
@@ -57,6 +58,12 @@ class Progress:
         self._note = note or self._note
         if self._clock() - self._said_s >= self._every_s:
             self._say()
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, each of them a unit that is done when the next is asked for."""
+        for item in items:
+            yield item
+            self.add()
 
     def line(self) -> str:
         """What is said now."""

@@ -1,8 +1,8 @@
 """A recipe's [source] -> Questions, through a DuckDB query over the source's own files.
 Leaves out: opening images (images.py); the other settings of a recipe (config.py).
 
-The query runs inside the root folder, may only read, and reads nothing outside of it. Questions are put in order of image
-and id, so that a query needs no ORDER BY for a build to be repeatable."""
+The query runs inside the root folder, may only read, and reads nothing outside of it. Questions are put in order of
+image and id, so that a query needs no ORDER BY for a build to be repeatable."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class SourceConfig:
     root: str
     """Folder of the source's files; relative to the recipe's own folder."""
     query: str
-    """One DuckDB SELECT over files named relative to the root. Columns: question_id, image_path (below the root), question;
-    optionally answer, kind, split, and boxes: a list of {phrase, x0, y0, x1, y1} in pixels of the upright image."""
+    """One DuckDB SELECT over files named relative to the root. Columns: question_id, image_path (below the root),
+    question; optionally answer, kind, split, and boxes: a list of {phrase, x0, y0, x1, y1}, pixels, image upright."""
 
 
 def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
-    """The source's questions, ordered by image and id. Raises RecipeError, one line that begins with the recipe's path."""
+    """The source's questions, ordered by image and id. Raises RecipeError, one line that begins with the recipe."""
     root = root_of(source, recipe)
     if not root.is_dir():
         raise RecipeError(f"{recipe}: source.root is {str(root)!r}, and there is no such folder. Change it.")
@@ -65,7 +65,7 @@ def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
     """The query's rows; text columns as text whatever their type was."""
     try:
         # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
-        with contextlib.chdir(root), _reader(root) as connection:
+        with contextlib.chdir(root), open_reader(root) as connection:
             _refuse_statements(connection, query, recipe)
             relation = connection.sql(query)
             _refuse_columns(relation.columns, recipe)
@@ -77,7 +77,7 @@ def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
         raise RecipeError(f"{recipe}: source.query failed: {_one_line(error)}.") from None
 
 
-def _reader(root: Path) -> duckdb.DuckDBPyConnection:
+def open_reader(root: Path) -> duckdb.DuckDBPyConnection:
     """A DuckDB that can read below `root` and reach nothing else: no other file, no network, no Python variable."""
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
     connection.execute(f"SET allowed_directories = ['{str(root).replace(chr(39), chr(39) * 2)}']")

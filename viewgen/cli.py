@@ -1,0 +1,112 @@
+"""The command `viewgen`: build, inspect, demo, schema. A user's mistake is one line on standard error and exit code 2.
+Leaves out: all work. Modules that take long to import are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import Abort, Exit, TyperException
+
+from viewgen.errors import SettingsError, ViewgenError
+from viewgen.settings import settings_from
+
+app = typer.Typer(
+    help="Questions and images in, question-relevant evidence views out.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """The console entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        code = app(args=list(arguments), prog_name="viewgen", standalone_mode=False)
+    except ViewgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except TyperException as error:
+        print(f"error: {error.format_message()} Try `viewgen --help`.", file=sys.stderr)
+        return 2
+    except Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, Abort):
+        print("stopped. What is finished stays: the same command goes on from there.", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="TOML file: the source and every setting.")],
+    out: Annotated[Path, typer.Option(help="Folder of the view set; an unfinished one is finished.")],
+    force: Annotated[bool, typer.Option("--force", help="Rebuild every part of an existing view set.")] = False,
+    only: Annotated[list[int] | None, typer.Option(help="Rebuild this part alone; may be given again.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="For images; one per core if not given.")] = None,
+) -> None:
+    """Build the view set of a recipe, or go on with one that was begun."""
+    from viewgen.build import BuildOptions, build_views
+    from viewgen.inspect import in_words, summarise
+    from viewgen.progress import duration
+    from viewgen.shards import ViewSet
+
+    if force and only:
+        raise SettingsError("--force rebuilds all parts, --only some of them. Give one of the two.")
+    options = BuildOptions(force=force, only=tuple(only or ()))
+    start_s = time.monotonic()
+    report = build_views(recipe, out, options if threads is None else replace(options, num_threads=threads))
+    spent = duration(time.monotonic() - start_s)
+    if report.is_complete:
+        print(in_words(summarise(ViewSet.open(out))) + "\n")
+    print(f"{out}: {report.num_made} parts built in {spent}, {report.num_reused} reused, of {report.num_parts}.")
+
+
+@app.command()
+def inspect(
+    view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Count what a view set holds: kept and rejected questions, views, sizes of the evidence."""
+    from viewgen.inspect import in_words, summarise
+    from viewgen.shards import ViewSet
+
+    summary = summarise(ViewSet.open(view_set))
+    print(json.dumps(asdict(summary), indent=2) if as_json else in_words(summary))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for images, questions.parquet and truth.parquet.")],
+    seed: Annotated[int | None, typer.Option(help="Other seeds draw other scenes.")] = None,
+    train: Annotated[int | None, typer.Option(min=0, help="Scenes to learn from.")] = None,
+    selection: Annotated[int | None, typer.Option(min=0, help="Scenes for choosing settings.")] = None,
+    test: Annotated[int | None, typer.Option(min=0, help="Scenes for the final figure.")] = None,
+) -> None:
+    """Draw scenes with small signs and questions about them: data that needs no download."""
+    from viewgen.demo import DemoConfig, write_demo
+
+    given = {"seed": seed, "num_train": train, "num_selection": selection, "num_test": test}
+    settings = {name: value for name, value in given.items() if value is not None}
+    num_scenes = write_demo(out, settings_from(settings, DemoConfig, "viewgen demo"))
+    print(f"{out}: {num_scenes:,} scenes drawn. Build views with `viewgen build RECIPE --out VIEWSET`.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the format of a view set: docs/data-format.md."""
+    from viewgen.card import data_format
+
+    print(data_format(), end="")
