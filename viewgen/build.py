@@ -114,7 +114,7 @@ def build_views(
 def make_part(
     part: PartTask, root: Path, config: BuildConfig, finder: RegionFinder, num_threads: int
 ) -> Iterator[Finished]:
-    """All images of a part, in order. Threads open, cut and encode; the finder works in this one, an image at a time."""
+    """All images of a part, in order. Threads open, cut and encode; the finder works in this one, image by image."""
     opened = ahead(lambda task: open_image(task, root, config), part.images, num_threads)
     searched = (search(image, finder) for image in opened)
     return ahead(lambda image: finish(image, config), searched, num_threads)

@@ -32,7 +32,7 @@ Questions about images, each with views of its evidence, made by `viewgen build`
 Models: {models}. Every setting is in `manifest.json`.
 
     import datasets
-    views = datasets.load_dataset("PATH/OF/THIS/FOLDER", "views", split="all")
+    views = datasets.load_dataset("PATH/OF/THIS/FOLDER", "views", split="rows")
 """
 
 
@@ -72,10 +72,10 @@ def _type_words(kind: pl.DataType) -> str:
 
 
 def _yaml_header() -> Iterator[str]:
-    """One configuration per table. All rows are one split named all: `split` is a column, not a file."""
+    """One configuration per table. All rows are one split named rows: our own `split` is a column."""
     yield "configs:"
     for name in TABLES:
-        yield from (f"- config_name: {name}", "  data_files:", "  - split: all", f"    path: {name}/*.parquet")
+        yield from (f"- config_name: {name}", "  data_files:", "  - split: rows", f"    path: {name}/*.parquet")
     yield "dataset_info:"
     for name, table in TABLES.items():
         yield from (f"- config_name: {name}", "  features:")
