@@ -117,5 +117,5 @@ def _advantage(
     num_siblings_B = sibling_BB.sum(1).clamp(min=1)
     # The mean of differences, not the difference to a mean: equal scores then give exactly 0, whatever their size.
     above_B = (score_B[:, None] - score_B).where(sibling_BB, 0.0).sum(1) / num_siblings_B
-    variance_B = above_B.square().expand_as(sibling_BB).where(sibling_BB, 0.0).sum(1) / num_siblings_B
+    variance_B = above_B.square().where(sibling_BB, 0.0).sum(1) / num_siblings_B
     return above_B / (variance_B.sqrt() + eps)

@@ -131,7 +131,7 @@ def distill_loss(
         divisor_B = torch.full_like(num_tokens_B, max(denominators.num_tokens, 1))
     divergence_sum_B = tokens.divergence_BT.sum(1)
     return Loss(
-        total=(widened(weight_B.detach()) * tokens.term_BT.sum(1) / divisor_B).sum(),
+        total=(weight_B.detach() * tokens.term_BT.sum(1) / divisor_B).sum(),
         divergence=(divergence_sum_B / divisor_B).sum(),
         divergence_B=divergence_sum_B / num_tokens_B.clamp(min=1),
         num_tokens_B=num_tokens_B,
@@ -170,7 +170,7 @@ def exact_divergence(
     the teacher holds impossible (-inf) counts as LEAST_LOGP; one that the student holds impossible adds nothing.
     Computed in float32 at least. Bit-equal logits give exactly 0, and exactly zero gradient.
     """
-    divergence_N: Tensor = _ReverseKL.apply(widened(student_logits_NV), widened(teacher_logits_NV.detach()))
+    divergence_N: Tensor = _ReverseKL.apply(widened(student_logits_NV), widened(teacher_logits_NV))
     return divergence_N
 
 

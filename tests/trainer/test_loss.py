@@ -80,6 +80,12 @@ def test_the_token_mean_by_hand() -> None:
     assert loss.divergence.item() == 0.0  # (0.5 - 1 + 0.5) / 3
 
 
+def test_the_token_mean_of_one_token_is_that_token() -> None:
+    student, one = StudentTerms(logp_BT=leaf([[-3.0]])), torch.ones(1, 1, dtype=torch.bool)
+    config = replace(SAMPLED, aggregation="token_mean")
+    assert whole_batch(student, real([[-3.5]]), one, real([1.0]), config).total.item() == -1.5
+
+
 def test_the_exact_loss_by_hand() -> None:
     divergence_BT = leaf([[0.25, 0.75], [1.5, NAN]])
     student = StudentTerms(logp_BT=real([[NAN, NAN], [NAN, NAN]]), divergence_BT=divergence_BT)
@@ -439,6 +445,14 @@ def test_a_token_that_only_the_student_holds_impossible_adds_nothing() -> None:
     divergence_N = exact_divergence(student_NV, real([[0.0, 0.0]]))
     assert divergence_N.item() == pytest.approx(math.log(2), abs=1e-12)
     assert gradient(divergence_N.sum(), student_NV).tolist() == [[0.0, 0.0]]
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
+    logits_NV = leaf([[0.5, 1.0]])
+    squared = exact_divergence(logits_NV, real([[0.0, 2.0]])).square().sum()
+    (slope,) = torch.autograd.grad(squared, logits_NV, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        torch.autograd.backward(slope.square().sum())
 
 
 def test_half_precision_logits_are_widened_and_their_gradient_comes_back_in_half() -> None:
