@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -112,7 +114,7 @@ def decode(data: bytes, config: ImageConfig | None = None) -> Image.Image:
     """An image file's bytes -> upright RGB pixels. Raises PictureError."""
     most = (config or ImageConfig()).max_megapixels
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with _QUIET, Image.open(io.BytesIO(data)) as opened:
             megapixels = opened.width * opened.height / 1e6
             if megapixels <= most:
                 return _upright_rgb(opened)
@@ -130,6 +132,32 @@ def encode_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     _bare(image).save(file, format="PNG", compress_level=PNG_LEVEL)
     return file.getvalue()
+
+
+class _Quiet:
+    """No warnings while any thread is inside. Pillow warns of every flaw that it can live with, a broken EXIF block for
+    one. catch_warnings is not made for threads by itself: the first thread in opens it, the last one out closes it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._catcher = warnings.catch_warnings(action="ignore")
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._num_inside:
+                self._catcher = warnings.catch_warnings(action="ignore")
+                self._catcher.__enter__()
+            self._num_inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if not self._num_inside:
+                self._catcher.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
 
 
 def _upright_rgb(opened: Image.Image) -> Image.Image:

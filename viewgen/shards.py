@@ -98,7 +98,7 @@ class ViewSet:
         self._part_of: dict[str, dict[str, int]] = {}
 
     @classmethod
-    def open(cls, path: Path, cache_mb: float = 512) -> Self:
+    def open(cls, path: Path, cache_mb: float = 512.0) -> Self:
         """Check manifest, schema version, completeness, every file's size, columns and row count.
 
         `cache_mb`: how much of the encoded images is kept in memory. Raises ShardError with the remedy."""
