@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from PIL import Image
 from pydantic import ConfigDict
@@ -32,6 +32,7 @@ class RegionsConfig:
     """annotated: the source's own boxes. retrieval: the tiles that an OpenCLIP model finds nearest to the phrase."""
 
 
+@runtime_checkable
 class RegionFinder(Protocol):
     """Finds regions for all questions about one image."""
 

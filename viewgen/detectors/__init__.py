@@ -4,13 +4,14 @@ Leaves out: choosing among detectors (regions.py) and judging what they find (ev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
 from viewgen.records import Phrase, Question, Region
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds where phrases of one question can be seen in its image."""
 
