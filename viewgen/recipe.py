@@ -62,15 +62,14 @@ def root_of(source: SourceConfig, recipe: Path) -> Path:
 
 
 def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
-    """The query's rows; text columns as text whatever their type was."""
+    """The query's rows: boxes as they are, all other columns as text, whatever their type was."""
     try:
         # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
         with contextlib.chdir(root), open_reader(root) as connection:
-            _refuse_statements(connection, query, recipe)
-            relation = connection.sql(query)
-            _refuse_columns(relation.columns, recipe)
-            wanted = relation.project(", ".join(_cast(name) for name in relation.columns))
-            return [dict(zip(relation.columns, row, strict=True)) for row in wanted.fetchall()]
+            answer = connection.execute(_one_select(connection, query, recipe))
+            names = [column[0] for column in answer.description]
+            _refuse_columns(names, recipe)
+            return [_row(names, values) for values in answer.fetchall()]
     except duckdb.PermissionException as error:
         raise RecipeError(f"{recipe}: source.query may only read below {str(root)!r}: {_one_line(error)}.") from None
     except duckdb.Error as error:
@@ -86,15 +85,19 @@ def open_reader(root: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _cast(name: str) -> str:
-    return f'"{name}"' if name == "boxes" else f'CAST("{name}" AS VARCHAR) AS "{name}"'
+def _row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {
+        name: value if name == "boxes" or value is None else str(value)
+        for name, value in zip(names, values, strict=True)
+    }
 
 
-def _refuse_statements(connection: duckdb.DuckDBPyConnection, query: str, recipe: Path) -> None:
+def _one_select(connection: duckdb.DuckDBPyConnection, query: str, recipe: Path) -> duckdb.Statement:
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
         raise RecipeError(f"{recipe}: source.query holds {kinds}: expected one SELECT. Change it.")
+    return statements[0]
 
 
 def _refuse_columns(columns: Sequence[str], recipe: Path) -> None:
