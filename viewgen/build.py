@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from viewgen.card import card
 from viewgen.config import BuildConfig, read_config
@@ -22,7 +22,7 @@ from viewgen.images import Picture, PictureError, open_picture
 from viewgen.manifest import Manifest, PartRecord, beside, write_manifest
 from viewgen.phrases import find_phrases
 from viewgen.plan import ImageFile, ImageTask, PartTask, hash_image_file, open_folder, plan_build, with_parts
-from viewgen.progress import Progress
+from viewgen.progress import Progress, Stream
 from viewgen.recipe import read_questions, root_of
 from viewgen.records import Phrase, Question, Region, Rejection, Sample
 from viewgen.regions import RegionFinder, region_finder
@@ -44,7 +44,7 @@ class BuildOptions:
     """Rebuild these parts and leave the others as they are; empty for all that are not finished."""
     num_threads: int = os.cpu_count() or 1
     """For opening images and for cutting and encoding views, 1 or more."""
-    progress_out: TextIO | None = None
+    progress_out: Stream | None = None
     """Where progress is said; standard error when not given."""
 
 

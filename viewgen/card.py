@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import polars as pl
-from polars.datatypes import DataTypeClass
 
 from viewgen.manifest import Manifest
-from viewgen.schema import IMAGE, SCHEMA_VERSION, TABLES, Column, Table
+from viewgen.schema import IMAGE, SCHEMA_VERSION, TABLES, Column, DataType, Table
 
 _FORMAT = f"""# The format of a view set
 
@@ -63,7 +62,7 @@ def _null_words(column: Column) -> str:
     return ", may be null" if column.nullable else ""
 
 
-def _type_words(kind: pl.DataType) -> str:
+def _type_words(kind: DataType) -> str:
     if isinstance(kind, pl.List):
         return f"list of {_type_words(_instance(kind.inner))}"
     if isinstance(kind, pl.Struct):
@@ -83,7 +82,7 @@ def _yaml_header() -> Iterator[str]:
             yield from _feature(column_name, column.type, "  ")
 
 
-def _feature(name: str, kind: pl.DataType, indent: str) -> Iterator[str]:
+def _feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
     yield f"{indent}- name: {name}"
     if kind == IMAGE:
         yield f"{indent}  dtype: image"
@@ -97,10 +96,13 @@ def _feature(name: str, kind: pl.DataType, indent: str) -> Iterator[str]:
         yield f"{indent}  dtype: {_dtype(kind)}"
 
 
-def _instance(kind: DataTypeClass | pl.DataType) -> pl.DataType:
-    return kind if isinstance(kind, pl.DataType) else kind()
+def _instance(kind: object) -> DataType:
+    """Polars hands out an inner type as an object or as its class."""
+    found = kind() if isinstance(kind, type) else kind
+    assert isinstance(found, pl.DataType)
+    return found
 
 
-def _dtype(kind: pl.DataType) -> str:
+def _dtype(kind: DataType) -> str:
     """The type's name as Arrow and Hugging Face spell it: string, int32, float64, ..."""
     return str(kind).lower()

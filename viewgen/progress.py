@@ -9,11 +9,22 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self, TextIO, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 TERMINAL_EVERY_S = 0.1
 LOG_EVERY_S = 10.0
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Where lines go: standard error, a file, or text in memory."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
 
 
 class Progress:
@@ -29,7 +40,7 @@ class Progress:
         what: str,
         total: int,
         unit: str,
-        out: TextIO | None = None,
+        out: Stream | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what, self.total, self.unit = what, total, unit
@@ -40,7 +51,7 @@ class Progress:
         self._every_s = TERMINAL_EVERY_S if self._out.isatty() else LOG_EVERY_S
         self._start_s = self._said_s = clock()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(

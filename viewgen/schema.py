@@ -6,8 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+if TYPE_CHECKING:
+    DataType = pl.DataType
+else:
+    DataType = object
+    """beartype, which checks annotations while tests run, refuses a class whose metaclass has its own repr."""
 
 SCHEMA_VERSION = 1
 """Goes up when a column changes its meaning, type or name; a reader refuses any other version."""
@@ -23,7 +30,7 @@ REGION = pl.Struct({"phrase": pl.String, "box": BOX, "source": pl.String, "score
 class Column:
     """One column: `unit` is empty where there is none; `nullable` says whether a row may lack it."""
 
-    type: pl.DataType
+    type: DataType
     meaning: str
     unit: str = ""
     nullable: bool = False
@@ -38,8 +45,8 @@ class Table:
     columns: Mapping[str, Column]
 
     @property
-    def polars(self) -> pl.Schema:
-        return pl.Schema({name: column.type for name, column in self.columns.items()})
+    def polars(self) -> dict[str, DataType]:
+        return {name: column.type for name, column in self.columns.items()}
 
 
 def _table(meaning: str, key: str, **columns: Column) -> Table:

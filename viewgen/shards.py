@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import polars as pl
 
@@ -98,7 +97,7 @@ class ViewSet:
         self._part_of: dict[str, dict[str, int]] = {}
 
     @classmethod
-    def open(cls, path: Path, cache_mb: float = 512.0) -> Self:
+    def open(cls, path: Path, cache_mb: float = 512.0) -> ViewSet:
         """Check manifest, schema version, completeness, every file's size, columns and row count.
 
         `cache_mb`: how much of the encoded images is kept in memory. Raises ShardError with the remedy."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from viewgen.build import BuildOptions, build_views
 
 SIDE_PX = 64
 SIGN = (8, 16, 24, 32)
@@ -57,25 +61,23 @@ class Source:
 
 
 @pytest.fixture
-def draw_source(tmp_path: Path) -> Callable[..., Source]:
-    """draw_source(num_images=5) -> Source."""
+def source(tmp_path: Path) -> Source:
+    """Five images, ten questions, three parts; not yet built."""
+    return _draw(tmp_path / "source", num_images=5)
 
-    def draw(num_images: int = 5, folder: str = "source") -> Source:
-        source = Source(tmp_path / folder)
-        source.data.mkdir(parents=True)
-        stream = np.random.default_rng(0)
-        rows = []
-        for number in range(num_images):
-            pixels = stream.integers(0, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-            image = Image.fromarray(pixels)
-            image.paste((255, 0, 0), SIGN)
-            image.save(source.data / f"{number}.png")
-            rows += [_row(number, "sign", with_box=True), _row(number, "ghost", with_box=False)]
-        source.write_rows(rows)
-        source.write_recipe()
-        return source
 
-    return draw
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The view set of such a source: for reading only."""
+    folder = tmp_path_factory.mktemp("built")
+    build_views(_draw(folder / "source", num_images=5).recipe, folder / "views", BuildOptions(progress_out=StringIO()))
+    return folder / "views"
+
+
+@pytest.fixture
+def own(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built view set, to be spoilt."""
+    return Path(shutil.copytree(built, tmp_path / "own"))
 
 
 @pytest.fixture
@@ -84,6 +86,21 @@ def all_bytes() -> Callable[[Path], Mapping[str, bytes]]:
     return lambda folder: {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+def _draw(folder: Path, num_images: int) -> Source:
+    source = Source(folder)
+    source.data.mkdir(parents=True)
+    stream = np.random.default_rng(0)
+    rows = []
+    for number in range(num_images):
+        image = Image.fromarray(stream.integers(0, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8))
+        image.paste((255, 0, 0), SIGN)
+        image.save(source.data / f"{number}.png")
+        rows += [_row(number, "sign", with_box=True), _row(number, "ghost", with_box=False)]
+    source.write_rows(rows)
+    source.write_recipe()
+    return source
 
 
 def _row(number: int, thing: str, with_box: bool) -> dict[str, Any]:
