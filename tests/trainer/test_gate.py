@@ -7,11 +7,14 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import trainer.gate
 from trainer.gate import Gate, GateConfig, gate_rollouts
 from viewgen.errors import SettingsError
 from viewgen.settings import settings_from
@@ -350,3 +353,10 @@ def test_a_wrong_value_from_a_file_is_one_line() -> None:
     with pytest.raises(SettingsError) as refusal:
         settings_from({"alpha": -1}, GateConfig, "run.toml")
     assert str(refusal.value) == "run.toml: alpha is -1.0; give a number >= 0 (0 turns the gate off)"
+
+
+@pytest.mark.parametrize("record", [kind for kind in vars(trainer.gate).values() if is_dataclass(kind)], ids=str)
+def test_records_are_frozen_and_filled_by_name(record: Any) -> None:  # noqa: ANN401 - a dataclass
+    assert record.__dataclass_params__.frozen
+    assert all(field.kw_only for field in fields(record))
+    assert "__slots__" in vars(record)

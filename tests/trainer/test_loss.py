@@ -6,13 +6,14 @@ Shapes: B rollouts, T response positions, N rows of logits, V vocabulary. Units:
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import trainer.loss
 from trainer.loss import (
     LEAST_LOGP,
     Aggregation,
@@ -572,3 +573,10 @@ def test_random_weights_scale_their_own_rollout_alone() -> None:
     scaled = replace(batch, weight_B=batch.weight_B * scale_B)
     found = gradient(scaled.loss(denominators, SAMPLED).total, batch.logits_BTV)
     assert torch.allclose(found, slope * scale_B[:, None, None], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("record", [kind for kind in vars(trainer.loss).values() if is_dataclass(kind)], ids=str)
+def test_records_are_frozen_and_filled_by_name(record: Any) -> None:  # noqa: ANN401 - a dataclass
+    assert record.__dataclass_params__.frozen
+    assert all(field.kw_only for field in fields(record))
+    assert "__slots__" in vars(record)
