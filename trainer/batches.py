@@ -1,0 +1,135 @@
+"""View sets -> batches of prompts, in an order drawn from a seed; the position can be saved and set again.
+Leaves out: reading files (viewgen.shards), what prompts say (prompts.py). Never asks for answers.
+
+Questions of one image come together, so that the image is computed once for all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import ClassVar
+
+import numpy as np
+from pydantic import ConfigDict
+
+from trainer.errors import DataError
+from trainer.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, write_prompt
+from viewgen.settings import STRICT
+from viewgen.shards import StoredSample, ViewSet, decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Which questions and which of their views."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    view_set: str = ""
+    """Folder that `viewgen build` wrote, relative to the run file."""
+    split: str = "train"
+    positive: str = "crop"
+    """Kind of view that shows the evidence."""
+    negative: str = "off_region"
+    """Kind of view that does not."""
+    images_per_step: int = 8
+    """Images in a batch; >= 1."""
+    questions_per_image: int = 4
+    """Questions asked of each of them at most; >= 1. The paper's batch is 32 questions."""
+    max_prompt_tokens: int = 25_000
+    """Longer prompts are skipped and counted. The paper has 25,000."""
+
+    def __post_init__(self) -> None:
+        for name in ("images_per_step", "questions_per_image", "max_prompt_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number >= 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Questions of one step, and their prompts: row q of each list is about the same question."""
+
+    samples: tuple[StoredSample, ...]
+    student: tuple[Prompt, ...]
+    positive: tuple[Prompt, ...]
+    negative: tuple[Prompt, ...]
+
+
+class PromptWriter:
+    """Samples -> prompts. Each image is processed once for all the prompts it is in."""
+
+    def __init__(self, views: ViewSet, processor: Processor, config: PromptConfig, max_tokens: int) -> None:
+        self._views, self._processor, self._config, self._max_tokens = views, processor, config, max_tokens
+        self.skipped: Counter[str] = Counter()
+        """Samples that could not be asked, by reason."""
+
+    def write(self, samples: Sequence[StoredSample], kinds: Sequence[str]) -> list[tuple[StoredSample, list[Prompt]]]:
+        """For each sample that can be asked one prompt per kind of view; the kind "" is the full image alone."""
+        view_ids = [view_id for sample in samples for kind in kinds if kind for view_id in sample.views[kind]]
+        data = self._views.image_bytes(sample.image_id for sample in samples) | self._views.view_bytes(view_ids)
+        pixels = dict(zip(data, process_images(self._processor, [decode(d) for d in data.values()]), strict=True))
+        written = []
+        for sample in samples:
+            try:
+                written.append((sample, [self._prompt(sample, kind, pixels) for kind in kinds]))
+            except DataError as refusal:
+                self.skipped[str(refusal)] += 1
+        return written
+
+    def _prompt(self, sample: StoredSample, kind: str, pixels: Mapping[str, Pixels]) -> Prompt:
+        views = [pixels[view_id] for view_id in sample.views[kind]] if kind else []
+        path = (sample.image_id, sample.question_id, kind)
+        prompt = write_prompt(self._processor, self._config, pixels[sample.image_id], sample.question, views, path)
+        if len(prompt.ids) > self._max_tokens:
+            found, name = f"{len(prompt.ids):,} prompt tokens", sample.question_id
+            raise DataError(f"question {name!r} has {found}, more than the limit of {self._max_tokens:,}")
+        return prompt
+
+
+class Batches:
+    """An endless stream of batches. `position` says how many have been given; set it to go on from there."""
+
+    def __init__(self, views: ViewSet, data: DataConfig, writer: PromptWriter, seed: int) -> None:
+        self._views, self._data, self._writer, self._seed = views, data, writer, seed
+        self._by_image: dict[str, list[StoredSample]] = {}
+        for sample in views.samples(data.split, [data.positive, data.negative]):
+            self._by_image.setdefault(sample.image_id, []).append(sample)
+        self.position = 0
+
+    @property
+    def num_per_epoch(self) -> int:
+        """Batches in which every image comes once; a rest that fills no batch waits for the next epoch's order."""
+        return max(len(self._by_image) // self._data.images_per_step, 1)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch. Raises DataError when an epoch holds no question that can be asked."""
+        for _ in range(self.num_per_epoch + 1):
+            rows = self._writer.write(self._choose(self.position), ("", self._data.positive, self._data.negative))
+            self.position += 1
+            if rows:
+                student, positive, negative = zip(*(prompts for _, prompts in rows), strict=True)
+                samples = tuple(sample for sample, _ in rows)
+                return Batch(samples=samples, student=student, positive=positive, negative=negative)
+        why = next(iter(self._writer.skipped), "there is none")
+        raise DataError(f"{self._views.path}: no question can be asked: {why}. Raise data.max_prompt_tokens or rebuild.")
+
+    def _choose(self, position: int) -> list[StoredSample]:
+        """The questions of a batch: a new order of images every epoch, a new choice of questions every time."""
+        epoch, place = divmod(position, self.num_per_epoch)
+        images = sorted(self._by_image)
+        order = self._stream("images", epoch).permutation(len(images))
+        num = self._data.images_per_step
+        pick = self._stream("questions", position)
+        chosen: list[StoredSample] = []
+        for index in order[place * num : (place + 1) * num]:
+            asked = self._by_image[images[index]]
+            which = pick.permutation(len(asked))[: self._data.questions_per_image]
+            chosen += [asked[i] for i in sorted(which)]
+        return chosen
+
+    def _stream(self, what: str, number: int) -> np.random.Generator:
+        digest = blake2b(f"{self._seed}/{what}/{number}".encode(), digest_size=8).digest()
+        return np.random.default_rng(int.from_bytes(digest, "big"))

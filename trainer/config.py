@@ -1,0 +1,104 @@
+"""A run is one TOML file: RunConfig puts the parts' settings together.
+Leaves out: what each setting does (beside the part that it configures)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from trainer.batches import DataConfig
+from trainer.errors import DataError
+from trainer.evaluate import EvalConfig
+from trainer.gate import GateConfig
+from trainer.loss import LossConfig
+from trainer.models import EMBEDDED, ModelConfig
+from trainer.prompts import PromptConfig
+from trainer.rollout import RolloutConfig
+from trainer.step import StepConfig
+from viewgen.settings import STRICT, read_toml, settings_from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its schedule."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    lr: float = 1e-6
+    """Peak learning rate; > 0. The paper has 1e-6."""
+    lr_end: float = 1e-6
+    """Learning rate at the last step, reached by half a cosine; 0..lr."""
+    warmup_steps: int = 0
+    """Steps of linear rise from 0."""
+    weight_decay: float = 0.0
+    """Of AdamW; >= 0."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; > 0. The paper has 1."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lr_end <= self.lr or self.lr <= 0:
+            raise ValueError(f"lr is {self.lr} and lr_end is {self.lr_end}; give 0 <= lr_end <= lr and lr > 0")
+        if self.clip_norm <= 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; give a number > 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """How long, and what is kept on the way."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    steps: int = 60
+    """Optimizer steps; the paper's best was 60."""
+    save_every: int = 20
+    """Steps between checkpoints; the last step is always saved. 0: the last alone."""
+    keep_rollouts_every: int = 1
+    """Steps between kept rollouts; 0 keeps none."""
+    micro_batch: int = 0
+    """Rollouts in one forward and backward pass; 0 takes all at once. Changes memory, never the gradient."""
+    seed: int = 0
+    """Of data order and sampling."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; give a whole number >= 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Every setting of a run, one table each."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    prompt: PromptConfig = PromptConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    gate: GateConfig = GateConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loop: LoopConfig = LoopConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @property
+    def step(self) -> StepConfig:
+        return StepConfig(rollout=self.rollout, gate=self.gate, loss=self.loss, micro_batch=self.loop.micro_batch)
+
+
+def read_run(path: Path) -> RunConfig:
+    """The run file's settings, its folders made relative to where the file lies. Raises SettingsError, DataError."""
+    config = settings_from(read_toml(path), RunConfig, path)
+    if not config.data.view_set:
+        raise DataError(f"{path}: setting 'data.view_set' is missing. Name the folder that `viewgen build` wrote.")
+    here = path.parent
+    model = replace(config.model, student=_found(here, config.model.student), teacher=_found(here, config.model.teacher))
+    return replace(config, data=replace(config.data, view_set=str(here / config.data.view_set)), model=model)
+
+
+def _found(here: Path, name: str) -> str:
+    """A model's folder beside the run file where there is one, else the name as it is: a hub id or an embedded model."""
+    if not name or name.startswith(EMBEDDED):
+        return name
+    return str(here / name) if (here / name).is_dir() or name.startswith((".", "/")) else name

@@ -1,0 +1,129 @@
+"""Greedy answers on a held-out split, and whether they are right: the student before and after, with intervals.
+Leaves out: the rules of right and wrong (scorers.py), intervals (statistics.py). The one reader of the answers' column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+import torch
+from pydantic import ConfigDict
+
+from trainer.batches import PromptWriter
+from trainer.errors import DataError
+from trainer.models import Student
+from trainer.rollout import RolloutConfig
+from trainer.scorers import scorer_named
+from trainer.statistics import Estimate, count_pairs, paired_difference, proportion
+from viewgen.progress import Progress
+from viewgen.settings import STRICT
+from viewgen.shards import StoredSample, ViewSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """Which questions, how answered, how judged."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    split: str = "test"
+    """Empty: no evaluation."""
+    num_questions: int = 0
+    """Questions at most, one image after another; 0: all."""
+    one_per_image: bool = True
+    """Ask each image one question, so that questions are independent and the intervals hold."""
+    scorer: str = "exact_match"
+    """Rule of right and wrong: exact_match, multiple_choice, number, yes_no."""
+    max_new_tokens: int = 64
+    images_per_batch: int = 25
+    views: tuple[str, ...] = ()
+    """Kinds of view beside which the student is also asked before training: what there is to gain."""
+
+    def __post_init__(self) -> None:
+        if self.images_per_batch < 1 or self.max_new_tokens < 1 or self.num_questions < 0:
+            raise ValueError("give images_per_batch >= 1, max_new_tokens >= 1 and num_questions >= 0")
+        scorer_named(self.scorer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One held-out question and what the model made of it."""
+
+    question_id: str
+    image_id: str
+    kind: str
+    question: str
+    answer: str
+    response: str
+    right: bool
+
+
+def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[StoredSample]:
+    """The questions to ask, with their answers. Raises DataError when none has an answer."""
+    samples = [s for s in views.samples(config.split, kinds, answers=True) if s.answer is not None]
+    if config.one_per_image:
+        # The place among an image's questions follows from the image, so that every place is asked for.
+        of_image: dict[str, list[StoredSample]] = {}
+        for sample in samples:
+            of_image.setdefault(sample.image_id, []).append(sample)
+        samples = [asked[int(image_id[:8], 16) % len(asked)] for image_id, asked in of_image.items()]
+    if not samples:
+        raise DataError(f"{views.path}: no question of split {config.split!r} has an answer. Set eval.split to another.")
+    return samples[: config.num_questions or None]
+
+
+def evaluate(
+    student: Student, writer: PromptWriter, samples: Sequence[StoredSample], config: EvalConfig, kind: str, name: str
+) -> list[Answered]:
+    """Ask each question once, greedily, beside a view of the given kind ("" for the full image alone)."""
+    rollout = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=config.max_new_tokens)
+    right = scorer_named(config.scorer)
+    answered: list[Answered] = []
+    with Progress(f"evaluate {name}", len(samples), "questions") as progress:
+        for start in range(0, len(samples), config.images_per_batch):
+            rows = writer.write(samples[start : start + config.images_per_batch], (kind,))
+            prompts = [prompt for _, (prompt,) in rows]
+            rollouts = student.answer(prompts, rollout, torch.Generator())
+            for (sample, _), response in zip(rows, student.texts(rollouts), strict=True):
+                assert sample.answer is not None
+                answered.append(_judged(sample, response, right(response, sample.answer)))
+            progress.add(len(rows))
+    return answered
+
+
+def _judged(sample: StoredSample, response: str, right: bool) -> Answered:
+    return Answered(
+        question_id=sample.question_id,
+        image_id=sample.image_id,
+        kind=sample.kind,
+        question=sample.question,
+        answer=sample.answer or "",
+        response=response,
+        right=right,
+    )
+
+
+def accuracy(answered: Sequence[Answered]) -> dict[str, float]:
+    """Share of right answers with its 95 % interval (Wilson)."""
+    share = proportion(sum(a.right for a in answered), len(answered))
+    return {"accuracy": share.value, "low": share.low, "high": share.high, "num": len(answered)}
+
+
+def difference(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, float]:
+    """Gain in accuracy with the 95 % interval of the paired difference."""
+    found: Estimate = paired_difference(count_pairs([a.right for a in before], [a.right for a in after]))
+    return {"mean": found.value, "low": found.low, "high": found.high}
+
+
+def by_kind(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, Any]:
+    """Both accuracies for each of the source's sorts of question."""
+    kinds = sorted({a.kind for a in before})
+    pairs = {kind: ([a for a in b if a.kind == kind] for b in (before, after)) for kind in kinds}
+    return {kind: dict(zip(("before", "after"), map(accuracy, both), strict=True)) for kind, both in pairs.items()}
+
+
+def write_answers(path: Path, answered: Sequence[Answered]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame([asdict(a) for a in answered]).write_parquet(path)

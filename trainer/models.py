@@ -1,0 +1,272 @@
+"""Student and teacher: loading them, and the three things a step asks of them: answer, score, and score with gradient.
+Leaves out: what prompts say (prompts.py), sharing (tree.py, prefix.py), what is done with the scores (gate.py, loss.py).
+
+Q prompts   B rollouts   T response positions   N response tokens   D hidden size   V vocabulary
+Log-probs are in nats, at the temperature that sampled the answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import ConfigDict
+from torch import Generator, Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+
+from trainer.errors import ModelError
+from trainer.loss import StudentTerms, exact_divergence
+from trainer.prefix import Picture, Prefix, Trunk, branch, extend_ids, head, see
+from trainer.prompts import Pixels, Processor, Prompt, stack_pixels
+from trainer.rollout import RolloutConfig, Rollouts
+from trainer.rollout.sample import sample_rollouts
+from trainer.tree import read_prompts
+from viewgen.settings import STRICT
+
+EMBEDDED = "embedded:"
+LOGITS_AT_ONCE = 2**24
+"""Numbers of a chunk of logits: 64 MB in float32, whatever the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which weights, where and how precise."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    student: str = "Qwen/Qwen3.5-4B"
+    """A folder (relative to where the command is run), a hub id, or `embedded:drawn-vlm`. The paper's is Qwen3.5-4B."""
+    teacher: str = ""
+    """Likewise; empty: the student as it was at the start, frozen."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of weights and activations."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
+    train_vision: bool = False
+    """Train the vision tower too. Frozen, its features are computed once per image for student, teacher and views."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A model and the processor that writes its prompts."""
+
+    model: PreTrainedModel
+    processor: Processor
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What a teacher says of given tokens under given prompts."""
+
+    logp_BT: Float[Tensor, "B T"]
+    """0 at padding."""
+    hidden_BTD: Float[Tensor, "B T D"]
+    """The states that predict each token: with `output`, the whole distribution, before the vocabulary makes it large."""
+    output: nn.Linear
+    """Hidden states -> logits."""
+
+    def rows(self, part: slice) -> Scores:
+        """A run of rows."""
+        return Scores(logp_BT=self.logp_BT[part], hidden_BTD=self.hidden_BTD[part], output=self.output)
+
+
+def load(name: str, config: ModelConfig, setting: str) -> Loaded:
+    """Load a vision-language model and its processor. Raises ModelError; never runs code from a model's folder."""
+    folder = str(files("trainer") / "weights" / name.removeprefix(EMBEDDED)) if name.startswith(EMBEDDED) else name
+    local = Path(folder)
+    if not local.is_dir() and (name.startswith((EMBEDDED, ".", "/")) or name.count("/") != 1):
+        raise ModelError(
+            f"{setting} = {name!r}: there is no such folder. Give a model's folder, a hub id or embedded:drawn-vlm."
+        )
+    try:
+        processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, config.dtype))
+    except (OSError, ValueError, KeyError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ModelError(f"{setting} = {name!r}: cannot be loaded as a vision-language model ({said}).") from None
+    model.to(device_of(config))  # type: ignore[arg-type]
+    return Loaded(model, processor, name)
+
+
+def device_of(config: ModelConfig) -> torch.device:
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_pair(student: Loaded, teacher: Loaded) -> None:
+    """Raises ModelError unless both read the same token ids: answers are handed over as ids, never as text."""
+    mine, other = (pair.processor.tokenizer.get_vocab() for pair in (student, teacher))
+    if mine == other:
+        return
+    odd = sorted(set(mine.items()) ^ set(other.items()))[0][0]
+    raise ModelError(
+        f"teacher {teacher.name!r} and student {student.name!r} have different tokenizers: {odd!r} is "
+        f"{mine.get(odd)} for the student and {other.get(odd)} for the teacher. Choose two models of one family."
+    )
+
+
+class Reader:
+    """A model that reads prompts. Its vision tower sees each image once as long as the image is kept."""
+
+    def __init__(self, loaded: Loaded, eyes: Reader | None = None) -> None:
+        """`eyes`: another reader with an equal, frozen vision tower, whose features serve here too."""
+        self.model = loaded.model
+        self.processor = loaded.processor
+        self._seen: WeakKeyDictionary[Pixels, Picture] = eyes._seen if eyes else WeakKeyDictionary()
+
+    def look(self, prompts: Sequence[Prompt]) -> dict[Pixels, Picture]:
+        """The pictures of all images in the prompts."""
+        images = list(dict.fromkeys(image for prompt in prompts for image in prompt.images))
+        new = [image for image in images if image not in self._seen]
+        if new:
+            with torch.no_grad():
+                self._seen.update(zip(new, self._see(new), strict=True))
+        return {image: self._seen[image] for image in images}
+
+    def _see(self, images: Sequence[Pixels]) -> list[Picture]:
+        patches, grids = stack_pixels(images)
+        return see(self.model, patches.to(self.model.device, self.model.dtype), grids.to(self.model.device))
+
+    def read(self, prompts: Sequence[Prompt]) -> Prefix:
+        """The state after each prompt."""
+        return read_prompts(self.model, prompts, self.look(prompts))
+
+    def hidden(self, prompts: Prefix, rollouts: Rollouts) -> Float[Tensor, "B T D"]:
+        """The states that predict each response token, on top of read prompts. Meaningless at padding."""
+        state = branch(prompts, rollouts.question_B)
+        first_B1D = state.last_BD[:, None]
+        if rollouts.ids_BT.shape[1] == 1:
+            return first_B1D
+        # The last token predicts nothing that is asked for.
+        rest_BTD, _ = extend_ids(self.model, state, rollouts.ids_BT[:, :-1], rollouts.response_BT[:, :-1])
+        return torch.cat([first_B1D, rest_BTD], 1)
+
+
+class Student(Reader):
+    """The model that is trained."""
+
+    def __init__(self, loaded: Loaded, train_vision: bool) -> None:
+        super().__init__(loaded)
+        self.model.train()
+        self._trains_vision = train_vision
+        if not train_vision:
+            self.model.model.visual.requires_grad_(False)
+
+    def look(self, prompts: Sequence[Prompt]) -> dict[Pixels, Picture]:
+        """The pictures of all images in the prompts; looked at anew, with gradient, when the tower is trained."""
+        if not self._trains_vision:
+            return super().look(prompts)
+        images = list(dict.fromkeys(image for prompt in prompts for image in prompt.images))
+        return dict(zip(images, self._see(images), strict=True))
+
+    def answer(self, prompts: Sequence[Prompt], config: RolloutConfig, generator: Generator) -> Rollouts:
+        """Sample G siblings for each prompt."""
+        with torch.no_grad():
+            read = self.read(prompts)
+        return sample_rollouts(self.model, read, config, self._eos_ids(), self._never_ids(), generator)
+
+    @contextmanager
+    def reading(self, prompts: Sequence[Prompt]) -> Iterator[Prefix]:
+        """The prompts' states with gradient; their own backward pass runs once, when the block ends."""
+        trunk = Trunk(self.read(prompts))
+        yield trunk.tip
+        trunk.backward()
+
+    def score(self, prompts: Prefix, rollouts: Rollouts, against: Scores | None) -> StudentTerms:
+        """Log-probs of the student's own tokens with gradient, and divergences from a teacher's distributions."""
+        hidden_BTD, mask_BT = self.hidden(prompts, rollouts), rollouts.response_BT
+        teacher = None if against is None else (against.output, against.hidden_BTD[mask_BT])
+        logp_N, divergence_N = token_terms(
+            head(self.model), hidden_BTD[mask_BT], rollouts.ids_BT[mask_BT], rollouts.temperature, teacher
+        )
+        divergence_BT = None if divergence_N is None else _spread(divergence_N, mask_BT)
+        return StudentTerms(logp_BT=_spread(logp_N, mask_BT), divergence_BT=divergence_BT)
+
+    def _eos_ids(self) -> set[int]:
+        config = self.model.generation_config
+        named = None if config is None else config.eos_token_id
+        listed = named if isinstance(named, list) else [named]
+        return {i for i in [*listed, self.processor.tokenizer.eos_token_id] if i is not None}
+
+    def _never_ids(self) -> list[int]:
+        """Placeholders of images and videos, and what brackets them."""
+        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+        return [i for i in (getattr(self.model.config, name, None) for name in names) if i is not None]
+
+
+class Teacher(Reader):
+    """A frozen model. Nothing it computes carries a gradient."""
+
+    def __init__(self, loaded: Loaded, eyes: Reader | None = None) -> None:
+        super().__init__(loaded, eyes)
+        self.model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def score(
+        self, rollouts: Rollouts, positive: Sequence[Prompt], negative: Sequence[Prompt], micro_batch: int = 0
+    ) -> tuple[Scores, Scores]:
+        """The same tokens under both views. What the two prompts of a question share is computed once."""
+        read = self.read([*positive, *negative])
+        row_Q = torch.arange(len(positive), device=read.position_B.device)
+        pos = self._score(branch(read, row_Q), rollouts, micro_batch)
+        return pos, self._score(branch(read, row_Q + len(positive)), rollouts, micro_batch)
+
+    def _score(self, prompts: Prefix, rollouts: Rollouts, micro_batch: int) -> Scores:
+        output, hidden, logp = head(self.model), [], []
+        for part in rollouts.micro_batches(micro_batch):
+            some = rollouts.rows(part)
+            hidden_BTD, mask_BT = self.hidden(prompts, some), some.response_BT
+            ids_N = some.ids_BT[mask_BT]
+            logp_N, _ = token_terms(output, hidden_BTD[mask_BT], ids_N, some.temperature, None)
+            hidden.append(hidden_BTD)
+            logp.append(_spread(logp_N, mask_BT))
+        return Scores(logp_BT=torch.cat(logp), hidden_BTD=torch.cat(hidden), output=output)
+
+
+def frozen_copy(student: Loaded) -> Loaded:
+    """The student as it is now."""
+    return Loaded(copy.deepcopy(student.model), student.processor, student.name)
+
+
+def token_terms(
+    output: nn.Linear,
+    hidden_ND: Float[Tensor, "N D"],
+    ids_N: Int[Tensor, " N"],
+    temperature: float,
+    teacher: tuple[nn.Linear, Float[Tensor, "N D"]] | None,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
+    """Log-probs of the tokens and, given a teacher's states, KL(student || teacher) of each position. Logits exist a
+    chunk at a time and are computed again for backward, so a large vocabulary costs time, not memory."""
+
+    def chunk(hidden: Tensor, ids: Tensor, teacher_hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        logits = output(hidden).float() / (temperature or 1.0)
+        logp = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+        if teacher is None or teacher_hidden is None:
+            return logp, None
+        with torch.no_grad():
+            teacher_logits = teacher[0](teacher_hidden).float() / (temperature or 1.0)
+        return logp, exact_divergence(logits, teacher_logits)
+
+    size = max(LOGITS_AT_ONCE // output.out_features, 1)
+    save = torch.is_grad_enabled() and len(ids_N) > size
+    found = []
+    for start in range(0, max(len(ids_N), 1), size):
+        part = slice(start, start + size)
+        given = (hidden_ND[part], ids_N[part], None if teacher is None else teacher[1][part])
+        found.append(checkpoint(chunk, *given, use_reentrant=False) if save else chunk(*given))
+    divergences = [divergence for _, divergence in found if divergence is not None]
+    return torch.cat([logp for logp, _ in found]), torch.cat(divergences) if divergences else None
+
+
+def _spread(values_N: Float[Tensor, " N"], mask_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Values of the masked positions back in their places, 0 elsewhere."""
+    return values_N.new_zeros(mask_BT.shape).masked_scatter(mask_BT, values_N)

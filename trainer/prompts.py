@@ -1,0 +1,138 @@
+"""Question and views -> chat messages -> token ids and pixels. Token in, token out: answers are never decoded and encoded
+again, and one prompt's ids are what every later stage reads.
+Leaves out: running the model (prefix.py).
+
+The layout puts what is shared first: the full image, the question, and only then the view. Student, positive and negative
+prompts of one question thus agree up to the view, which prefix sharing finds from the ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from pydantic import ConfigDict
+from torch import Tensor
+
+from trainer.errors import DataError
+from viewgen.settings import STRICT
+
+Processor = Any
+"""A processor of transformers: image processor, tokenizer and chat template of one model (not typed there)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptConfig:
+    """The words around question and view."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    question: str = "{question}"
+    """What follows the full image; {question} is replaced."""
+    view: str = "\nA closer view of the part that matters:"
+    """What stands between the question and the view, in the teacher's prompts alone."""
+    system: str = ""
+    """A system message; empty for none."""
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.question:
+            raise ValueError(f"prompt.question is {self.question!r}: expected {{question}} in it")
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Pixels:
+    """One image, processed once: its patches, and the text its placeholder becomes."""
+
+    patches_SK: Float[Tensor, "S K"]
+    grid_3: Int[Tensor, " 3"]
+    """Patches along time, height and width."""
+    placeholder: str
+    num_tokens: int
+    """Placeholder tokens that the image's features stand in for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """Token ids, and the images whose placeholders are among them, in order."""
+
+    ids: tuple[int, ...]
+    images: tuple[Pixels, ...]
+    image_ends: tuple[int, ...]
+    """Where in `ids` each image's last placeholder ends."""
+    path: tuple[str, ...] = ()
+    """What the prompt is about, widest first: image, question, view. Prompts that agree in a first step share it."""
+
+
+def process_images(processor: Processor, images: Sequence[Image.Image]) -> list[Pixels]:
+    """Resize and cut images as the model's own image processor does, all in one call."""
+    inputs = processor.image_processor(images=list(images), return_tensors="pt")
+    grids_I3 = inputs["image_grid_thw"]
+    patches = inputs["pixel_values"].split(grids_I3.prod(-1).tolist())
+    texts = [processor.replace_image_token(inputs, image_idx=i) for i in range(len(images))]
+    return [
+        Pixels(patches_SK, grid_3, text, text.count(processor.image_token))
+        for patches_SK, grid_3, text in zip(patches, grids_I3, texts, strict=True)
+    ]
+
+
+def write_prompt(
+    processor: Processor,
+    config: PromptConfig,
+    image: Pixels,
+    question: str,
+    views: Sequence[Pixels] = (),
+    path: tuple[str, ...] = (),
+) -> Prompt:
+    """The prompt whose next token is the answer's first: without views the student's, with views a teacher's.
+
+    Raises DataError for a question that spells a special token out: it would become one."""
+    forged = next((token for token in processor.tokenizer.all_special_tokens if token in question), None)
+    if forged is not None:
+        raise DataError(f"question {question!r} spells the special token {forged!r} out. Reword it.")
+    content: list[Mapping[str, str]] = [
+        {"type": "image"},
+        {"type": "text", "text": config.question.replace("{question}", question)},
+    ]
+    if views:
+        content += [{"type": "text", "text": config.view}] if config.view else []
+        content += [{"type": "image"}] * len(views)
+    messages: list[Mapping[str, Any]] = [{"role": "system", "content": config.system}] if config.system else []
+    messages.append({"role": "user", "content": content})
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    images = (image, *views)
+    first, *rest = text.split(processor.image_token)
+    assert len(rest) == len(images), f"{len(rest)} image placeholders for {len(images)} images in {text!r}"
+    filled = first + "".join(i.placeholder + piece for i, piece in zip(images, rest, strict=True))
+    ids = tuple(processor.tokenizer(filled, add_special_tokens=False)["input_ids"])
+    return Prompt(ids, images, _image_ends(ids, images, processor.image_token_id), path)
+
+
+def _image_ends(ids: Sequence[int], images: Sequence[Pixels], image_token_id: int) -> tuple[int, ...]:
+    places = [place for place, token in enumerate(ids) if token == image_token_id]
+    assert len(places) == sum(image.num_tokens for image in images), "placeholders and image features differ in number"
+    return tuple(places[num - 1] + 1 for num in accumulate(image.num_tokens for image in images))
+
+
+def common_length(prompts: Sequence[Prompt]) -> int:
+    """How many first tokens all the prompts share, the images behind placeholders included.
+
+    One token at least is left to each, so that every prompt has something of its own to read."""
+    first = prompts[0]
+    length = min(len(prompt.ids) for prompt in prompts) - 1
+    for prompt in prompts[1:]:
+        length = next((i for i in range(length) if prompt.ids[i] != first.ids[i]), length)
+        images = zip(first.images, prompt.images, first.image_ends, strict=False)
+        length = next((min(end - mine.num_tokens, length) for mine, other, end in images if mine is not other), length)
+    # An image is read whole or not at all: a cut through its placeholders moves to before them.
+    for image, end in zip(first.images, first.image_ends, strict=True):
+        if end - image.num_tokens < length < end:
+            length = end - image.num_tokens
+    return length
+
+
+def stack_pixels(images: Sequence[Pixels]) -> tuple[Float[Tensor, "S K"], Int[Tensor, "I 3"]]:
+    """Patches of several images one after another, and their grids."""
+    return torch.cat([image.patches_SK for image in images]), torch.stack([image.grid_3 for image in images])

@@ -1,0 +1,83 @@
+"""Sample answers with the model at hand: every prompt is read once, its state copied for each sibling, and prompts of all
+lengths decode together. Finished rows leave the batch.
+Leaves out: other engines (this folder), scoring (models.py).
+
+Q prompts   B = Q * G rollouts   T response positions   V vocabulary"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+from transformers import PreTrainedModel
+
+from trainer.prefix import Prefix, branch, extend_ids, head
+from trainer.rollout import RolloutConfig, Rollouts
+
+
+@torch.no_grad()
+def sample_rollouts(
+    model: PreTrainedModel,
+    prompts: Prefix,
+    config: RolloutConfig,
+    eos_ids: Collection[int],
+    never_ids: Collection[int],
+    generator: Generator,
+) -> Rollouts:
+    """G answers to each prompt, row q of `prompts`.
+
+    `never_ids` are not sampled (image placeholders would break positions); any of `eos_ids` ends an answer. The
+    generator lives on the CPU, so that equal seeds give equal answers on every device up to rounding of the logits."""
+    device = model.device
+    num_rows, max_new = prompts.num_rows * config.num_siblings, config.max_new_tokens
+    question_B = torch.arange(prompts.num_rows, device=device).repeat_interleave(config.num_siblings)
+    state = branch(prompts, question_B)
+    alive = torch.arange(num_rows, device=device)  # the rollout in each row of `state`
+    ids_BT = torch.zeros(num_rows, max_new, dtype=torch.long, device=device)
+    response_BT = torch.zeros(num_rows, max_new, dtype=torch.bool, device=device)
+    logp_BT, plain_logp_BT = torch.zeros(2, num_rows, max_new, device=device)
+    stop_V = torch.zeros(head(model).out_features, dtype=torch.bool, device=device)
+    stop_V[list(eos_ids)] = True
+    for step in range(max_new):
+        plain_NV = head(model)(state.last_BD).float().log_softmax(-1)
+        ids_N, logp_N = _draw(plain_NV, config.temperature, never_ids, generator)
+        ids_BT[alive, step], response_BT[alive, step] = ids_N, True
+        logp_BT[alive, step], plain_logp_BT[alive, step] = logp_N, plain_NV.gather(1, ids_N[:, None])[:, 0]
+        going_N = ~stop_V[ids_N]
+        if not going_N.all():
+            alive, ids_N = alive[going_N], ids_N[going_N]
+            if len(alive) == 0 or step == max_new - 1:
+                break
+            state = branch(state, going_N.nonzero()[:, 0])
+        if step < max_new - 1:
+            state = extend_ids(model, state, ids_N[:, None], torch.ones_like(ids_N[:, None], dtype=torch.bool))[1]
+    truncated_B = torch.zeros(num_rows, dtype=torch.bool, device=device)
+    truncated_B[alive] = True
+    longest = int(response_BT.sum(1).max())
+    return Rollouts(
+        ids_BT=ids_BT[:, :longest],
+        response_BT=response_BT[:, :longest],
+        question_B=question_B,
+        logp_BT=logp_BT[:, :longest],
+        plain_logp_BT=plain_logp_BT[:, :longest],
+        truncated_B=truncated_B,
+        temperature=config.temperature,
+    )
+
+
+def _draw(
+    plain_NV: Float[Tensor, "N V"], temperature: float, never_ids: Collection[int], generator: Generator
+) -> tuple[Int[Tensor, " N"], Float[Tensor, " N"]]:
+    """One token per row and its log-prob under the distribution it was drawn from."""
+    allowed_NV = plain_NV.clone()
+    allowed_NV[:, list(never_ids)] = -torch.inf
+    if temperature == 0:
+        ids_N = allowed_NV.argmax(-1)
+        return ids_N, torch.zeros_like(ids_N, dtype=plain_NV.dtype)
+    logp_NV = (allowed_NV / temperature).log_softmax(-1)
+    # Gumbel's way: one uniform number per token of the vocabulary, no sorting, no sum that must be 1.
+    noise_NV = torch.rand(logp_NV.shape, generator=generator).clamp_(min=1e-20).log_().neg_().log_().neg_()
+    ids_N = (logp_NV + noise_NV.to(logp_NV.device)).argmax(-1)
+    return ids_N, logp_NV.gather(1, ids_N[:, None])[:, 0]
