@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
@@ -130,8 +131,9 @@ def with_parts(manifest: Manifest, parts: Sequence[PartRecord]) -> Manifest:
     return replace(manifest, parts=tuple(sorted(parts, key=lambda record: record.part)))
 
 
+@cache
 def code_version() -> str:
-    """Hash of the source files that shape tables."""
+    """Hash of the source files that shape tables, as they were when this process first asked."""
     folder = Path(viewgen.__file__).parent
     files = sorted(path for path in folder.rglob("*.py") if path.name not in _NO_EFFECT)
     contents = [[path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
