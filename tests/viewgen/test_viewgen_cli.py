@@ -1,0 +1,167 @@
+"""The command viewgen: what it prints, and that a mistake is one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from viewgen.card import data_format
+from viewgen.cli import run
+from viewgen.shards import ViewSet
+
+if TYPE_CHECKING:
+    from tests.viewgen.conftest import Source
+
+Printed = pytest.CaptureFixture[str]
+
+
+def refused(capsys: Printed, *arguments: str) -> str:
+    """The one line on standard error of a command that must fail with code 2."""
+    capsys.readouterr()
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = [line for line in printed.err.splitlines() if not line.startswith(("hash ", "build "))]
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0].removeprefix("error: ")
+
+
+def test_build_then_inspect_tell_the_same_counts(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    out = str(tmp_path / "views")
+    assert run(["build", str(source.recipe), "--out", out, "--threads", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "10 questions came in = 5 kept + 5 rejected" in told
+    assert "train  evidence  no_region    3" in told
+    assert told.splitlines()[-1].startswith(f"{out}: 3 parts built in ")
+    assert told.splitlines()[-1].endswith(", 0 reused, of 3.")
+    assert run(["inspect", out]) == 0
+    page = capsys.readouterr().out
+    assert told.startswith(page)
+
+
+def test_inspect_gives_json_that_adds_up(built: Path, capsys: Printed) -> None:
+    assert run(["inspect", str(built), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["came_in"] == summary["kept"] + summary["rejected"] == 10
+    assert summary["views"][0]["kind"] == "crop"
+
+
+def test_building_again_reuses_and_force_does_not(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    command = ["build", str(source.recipe), "--out", str(tmp_path / "views")]
+    for more, end in (([], ", 0 reused, of 3."), ([], ", 3 reused, of 3."), (["--force"], ", 0 reused, of 3.")):
+        assert run([*command, *more]) == 0
+        assert capsys.readouterr().out.rstrip().endswith(end)
+    assert run([*command, "--only", "0", "--only", "2"]) == 0
+    assert "2 parts built in" in capsys.readouterr().out
+
+
+def test_an_unfinished_build_is_told_as_such(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    assert run(["build", str(source.recipe), "--out", str(tmp_path / "views"), "--only", "1"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(", 0 reused, of 3.")
+    assert "1 of 3 parts are finished" in refused(capsys, "inspect", str(tmp_path / "views"))
+
+
+def test_demo_draws_scenes_that_a_recipe_can_read(tmp_path: Path, capsys: Printed) -> None:
+    out = tmp_path / "scenes"
+    command = ["demo", "--out", str(out), "--seed", "5", "--train", "2", "--selection", "0", "--test", "1"]
+    assert run(command) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 3 scenes drawn.")
+    rows = pl.read_parquet(out / "questions.parquet")
+    assert set(rows["split"]) == {"train", "test"}
+    assert all((out / path).is_file() for path in rows["image_path"])
+
+
+def test_schema_prints_the_format(capsys: Printed) -> None:
+    assert run(["schema"]) == 0
+    assert capsys.readouterr().out == data_format()
+
+
+def test_help_lists_the_commands_and_no_command_is_a_mistake(capsys: Printed) -> None:
+    assert run(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(command in told for command in ("build", "inspect", "demo", "schema"))
+    assert run([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bild"], "No such command 'bild'."),
+        (["build"], "Missing argument 'RECIPE'."),
+        (["build", "r.toml"], "Missing option '--out'."),
+        (["inspect", "x", "--jsn"], "No such option: --jsn"),
+        (["build", "r.toml", "--out", "o", "--threads", "0"], "Invalid value for '--threads'"),
+    ],
+)
+def test_a_mistyped_command_is_one_line(capsys: Printed, arguments: list[str], message: str) -> None:
+    told = refused(capsys, *arguments)
+    assert told.startswith(message)
+    assert told.endswith("Try `viewgen --help`.")
+
+
+def test_a_missing_recipe_is_one_line(tmp_path: Path, capsys: Printed) -> None:
+    recipe = tmp_path / "none.toml"
+    told = refused(capsys, "build", str(recipe), "--out", str(tmp_path / "views"))
+    assert told == f"{recipe}: there is no such file. Give the path of a TOML file."
+
+
+def test_a_misspelt_setting_is_answered_with_the_nearest(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    source.write_recipe(more="[images]\nmax_megapixel = 3\n")
+    told = refused(capsys, "build", str(source.recipe), "--out", str(tmp_path / "views"))
+    assert told == f"{source.recipe}: unknown setting 'images.max_megapixel'. Did you mean 'max_megapixels'?"
+    assert not (tmp_path / "views").exists()
+
+
+def test_a_query_error_and_duplicate_ids_are_one_line(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    command = ("build", str(source.recipe), "--out", str(tmp_path / "views"))
+    source.write_recipe(query="SELECT nothing FROM 'questions.jsonl'")
+    assert 'source.query failed: Binder Error: Referenced column "nothing" not found' in refused(capsys, *command)
+    source.write_recipe(query="FROM 'questions.jsonl' UNION ALL FROM 'questions.jsonl'")
+    assert "stands in 2 rows. Give every question its own." in refused(capsys, *command)
+
+
+def test_an_unreadable_image_is_no_mistake_but_a_rejection(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    (source.data / "0.png").write_bytes(b"no image")
+    assert run(["build", str(source.recipe), "--out", str(tmp_path / "views")]) == 0
+    assert "train  images    unreadable_image    2" in capsys.readouterr().out
+
+
+def test_a_missing_a_broken_and_an_older_view_set_are_one_line_each(own: Path, tmp_path: Path, capsys: Printed) -> None:
+    assert "there is no such folder" in refused(capsys, "inspect", str(tmp_path / "none"))
+    assert "so it is no view set" in refused(capsys, "inspect", str(tmp_path))
+    (own / "manifest.json").write_text('{"schema_version": 0}')
+    assert "schema version 0, this viewgen reads 1." in refused(capsys, "inspect", str(own))
+    (own / "manifest.json").write_text("no json")
+    assert "manifest.json: broken (JSONDecodeError: " in refused(capsys, "inspect", str(own))
+
+
+def test_a_changed_setting_is_refused_by_the_command_too(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    command = ("build", str(source.recipe), "--out", str(tmp_path / "views"))
+    assert run(command) == 0
+    source.recipe.write_text(source.recipe.read_text().replace("seed = 3", "seed = 4"))
+    assert "was built with seed = 3, now it is 4." in refused(capsys, *command)
+    assert "Give one of the two." in refused(capsys, *command, "--force", "--only", "1")
+
+
+def test_a_wrong_number_of_scenes_is_one_line(tmp_path: Path, capsys: Printed) -> None:
+    assert "Invalid value for '--train'" in refused(capsys, "demo", "--out", str(tmp_path / "d"), "--train", "-1")
+
+
+def test_the_installed_command_ends_with_code_2_and_no_traceback(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "viewgen"), "inspect", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_the_command_builds_trainer_can_open(source: Source, tmp_path: Path) -> None:
+    assert run(["build", str(source.recipe), "--out", str(tmp_path / "views")]) == 0
+    assert len(ViewSet.open(tmp_path / "views").samples("test", ["crop", "masked"])) == 2
