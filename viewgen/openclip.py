@@ -76,8 +76,9 @@ def load_model(name: str, pretrained: str = "") -> ClipModel:
         weights = _weights_path(located, pretrained)
         _refuse_remote_code(name, located)
         try:
+            tag = None if located.startswith((LOCAL, HUB)) else pretrained
             net, preprocess = open_clip.create_model_from_pretrained(
-                located, pretrained or None, weights_only=True, pretrained_text=False
+                located, tag, weights_only=True, pretrained_text=False
             )
             tokenizer = open_clip.get_tokenizer(located)
         except Exception as error:  # open_clip raises many kinds; all mean that this model cannot be used

@@ -114,7 +114,7 @@ def _hide(question: str) -> str:
 
 
 def _phrases(question: str, shown: str, rule: str, match: re.Match[str]) -> Iterator[Phrase]:
-    for start, end in sorted(match.span(group) for group in match.groupdict()):
+    for start, end in (match.span(group) for group in match.groupdict()):
         # A phrase that runs into something hidden ends there.
         start += len(shown[start:end]) - len(shown[start:end].lstrip(_EDGES))
         end = min(end, shown.find(_HIDDEN, start) if _HIDDEN in shown[start:end] else end)

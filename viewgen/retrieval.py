@@ -3,7 +3,7 @@ Leaves out: loading the model (openclip.py); when a region is good enough (evide
 
 Cosines of such models are not comparable between models or phrases, so a tile's score is its margin: how far its logit
 is above that of the best tile that does not overlap it. A phrase that is not in the image has no tile that stands out.
-Shapes: N tiles, P phrases. Boxes are pixels of the upright image."""
+Shapes: N tiles, D dimensions of the model. Boxes are pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from pydantic import ConfigDict
 
-from viewgen.boxes import Box, overlap_area
+from viewgen.boxes import Box
 from viewgen.records import Region
 from viewgen.settings import STRICT
 
@@ -87,13 +87,23 @@ class Retriever:
         if not phrases:
             return {}
         boxes = tile_boxes(image.width, image.height, self.config.tile_px, self.config.stride_px)
-        logits_NP = self.clip.temperature * self._tiles(image, boxes) @ self._texts(phrases).T
-        return {phrase: self._best(phrase, boxes, logits_NP[:, p]) for p, phrase in enumerate(phrases)}
+        box_N4 = np.array([box.as_tuple() for box in boxes])
+        tile_ND = self.clip.temperature * self._tiles(image, boxes)
+        # One phrase at a time: a score must not depend, in its last bits, on which phrases were asked for beside it.
+        return {phrase: self._best(phrase, box_N4, tile_ND @ self._text(phrase)) for phrase in phrases}
 
-    def _best(self, phrase: str, boxes: Sequence[Box], logit_N: Float[np.ndarray, " N"]) -> tuple[Region, ...]:
-        order = np.argsort(-logit_N, kind="stable")[: self.config.num_best]
+    def _best(
+        self, phrase: str, box_N4: Int[np.ndarray, "N 4"], logit_N: Float[np.ndarray, " N"]
+    ) -> tuple[Region, ...]:
+        order = np.argsort(-logit_N, kind="stable")[: self.config.num_best].tolist()
         return tuple(
-            Region(phrase=phrase, box=boxes[n], source="retrieval", score=margin(boxes, logit_N, int(n)), rank=rank)
+            Region(
+                phrase=phrase,
+                box=Box(*box_N4[n].tolist()),
+                source="retrieval",
+                score=round(margin(box_N4, logit_N, n), 4),  # further decimals differ between machines
+                rank=rank,
+            )
             for rank, n in enumerate(order)
         )
 
@@ -102,12 +112,10 @@ class Retriever:
         batches = [self.clip.embed_tiles(batch).numpy() for batch in _batches(pixels, boxes, self.config.batch_size)]
         return np.concatenate(batches)
 
-    def _texts(self, phrases: Sequence[str]) -> Float[np.ndarray, "P D"]:
-        new = [phrase for phrase in phrases if phrase not in self.known]
-        if new:
-            vectors = self.clip.embed_texts([self.config.template.format(phrase=phrase) for phrase in new]).numpy()
-            self.known.update(zip(new, vectors, strict=True))
-        return np.stack([self.known[phrase] for phrase in phrases])
+    def _text(self, phrase: str) -> Float[np.ndarray, " D"]:
+        if phrase not in self.known:
+            (self.known[phrase],) = self.clip.embed_texts([self.config.template.format(phrase=phrase)]).numpy()
+        return self.known[phrase]
 
 
 def tile_boxes(width: int, height: int, tile_px: Sequence[int], stride_px: Sequence[int]) -> tuple[Box, ...]:
@@ -122,12 +130,13 @@ def tile_boxes(width: int, height: int, tile_px: Sequence[int], stride_px: Seque
     return tuple(dict.fromkeys(boxes))
 
 
-def margin(boxes: Sequence[Box], logit_N: Float[np.ndarray, " N"], chosen: int) -> float:
+def margin(box_N4: Int[np.ndarray, "N 4"], logit_N: Float[np.ndarray, " N"], chosen: int) -> float:
     """Logit of the chosen tile above that of the best tile that does not overlap it, in nats; 0 when all overlap it.
 
     Under the model's own temperature these are log odds between two places, so they need no scale of cosines."""
-    elsewhere = np.array([not overlap_area(box, boxes[chosen]) for box in boxes])
-    return float(logit_N[chosen] - logit_N[elsewhere].max()) if elsewhere.any() else 0.0
+    x0, y0, x1, y1 = box_N4[chosen]
+    apart_N = (box_N4[:, 2] <= x0) | (x1 <= box_N4[:, 0]) | (box_N4[:, 3] <= y0) | (y1 <= box_N4[:, 1])
+    return float(logit_N[chosen] - logit_N[apart_N].max()) if apart_N.any() else 0.0
 
 
 def _starts(length: int, side: int, stride: int) -> list[int]:

@@ -102,6 +102,14 @@ def test_a_downsampled_off_region_keeps_its_size_and_loses_its_detail() -> None:
     assert abs(pixels(cut.image).mean() - sharp.mean()) < 1
 
 
+def test_stripes_one_pixel_wide_vanish_in_both_directions() -> None:
+    stripes = np.zeros((160, 160, 3), dtype=np.uint8)
+    stripes[::2] = 200
+    for picture in (Image.fromarray(stripes), Image.fromarray(stripes.swapaxes(0, 1))):
+        cut = made(off_region_downsampled(picture, (EVIDENCE,), EVIDENCE, stream(), grid_px=1, factor=2.0))
+        assert (pixels(cut.image) == 100).all()
+
+
 def test_a_downsampled_off_region_takes_no_pixel_from_outside_its_cut() -> None:
     dark, bright = noise(160, 160), noise(160, 160)
     dark.paste((0, 0, 0), EVIDENCE.as_tuple())

@@ -75,6 +75,20 @@ def test_offsets_count_from_the_question_as_it_was_asked() -> None:
     assert question[45:55] == "the cookie"
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("What does the sign in the image say?", "the sign"),
+        ("What is on the table , in the photo?", "the table"),
+        ('What stands below " EXIT "?', "EXIT"),
+    ],
+)
+def test_a_phrase_has_no_blank_or_hidden_letter_at_its_ends(question: str, text: str) -> None:
+    (phrase,) = find_phrases(question)
+    assert phrase.text == text
+    assert phrase.rule != "noun_phrase"  # the rule that takes what the others leave
+
+
 def test_a_picture_frame_is_a_thing() -> None:
     (phrase,) = find_phrases("What is the color of the dog in the picture frame?")
     assert phrase.text == "the dog in the picture frame"

@@ -84,6 +84,7 @@ def test_several_evidence_boxes_give_a_view_of_each_but_one_mask_for_all(image: 
     assert {kind: kinds.count(kind) for kind in kinds} == {"crop": 2, "masked": 1} | dict.fromkeys(
         ("off_region", "off_region_downsampled", "shuffled_patches"), 2
     )
+    assert len({(view.kind, view.seed) for view in views}) == len(views)
     sizes = [(view.width_px, view.height_px) for view in views if view.kind == "off_region"]
     assert sizes == [(48, 48), (30, 24)]
 
