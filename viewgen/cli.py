@@ -20,7 +20,6 @@ from viewgen.settings import settings_from
 app = typer.Typer(
     help="Questions and images in, question-relevant evidence views out.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
