@@ -53,6 +53,8 @@ class Batch:
     student: tuple[Prompt, ...]
     positive: tuple[Prompt, ...]
     negative: tuple[Prompt, ...]
+    position: int
+    """Where the stream stands after this batch."""
 
 
 class PromptWriter:
@@ -112,7 +114,8 @@ class Batches:
             if rows:
                 student, positive, negative = zip(*(prompts for _, prompts in rows), strict=True)
                 samples = tuple(sample for sample, _ in rows)
-                return Batch(samples=samples, student=student, positive=positive, negative=negative)
+                prompts = {"student": student, "positive": positive, "negative": negative}
+                return Batch(samples=samples, **prompts, position=self.position)
         why = next(iter(self._writer.skipped), "there is none")
         raise DataError(f"{self._views.path}: no question can be asked: {why}. Raise data.max_prompt_tokens or rebuild.")
 

@@ -93,7 +93,9 @@ def read_run(path: Path) -> RunConfig:
     if not config.data.view_set:
         raise DataError(f"{path}: setting 'data.view_set' is missing. Name the folder that `viewgen build` wrote.")
     here = path.parent
-    model = replace(config.model, student=_found(here, config.model.student), teacher=_found(here, config.model.teacher))
+    model = replace(
+        config.model, student=_found(here, config.model.student), teacher=_found(here, config.model.teacher)
+    )
     return replace(config, data=replace(config.data, view_set=str(here / config.data.view_set)), model=model)
 
 

@@ -1,5 +1,5 @@
 """Greedy answers on a held-out split, and whether they are right: the student before and after, with intervals.
-Leaves out: the rules of right and wrong (scorers.py), intervals (statistics.py). The one reader of the answers' column."""
+Leaves out: the rules of right and wrong (scorers.py), intervals (statistics.py). Alone reads the answers' column."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[S
             of_image.setdefault(sample.image_id, []).append(sample)
         samples = [asked[int(image_id[:8], 16) % len(asked)] for image_id, asked in of_image.items()]
     if not samples:
-        raise DataError(f"{views.path}: no question of split {config.split!r} has an answer. Set eval.split to another.")
+        raise DataError(
+            f"{views.path}: no question of split {config.split!r} has an answer. Set eval.split to another."
+        )
     return samples[: config.num_questions or None]
 
 
@@ -88,7 +90,7 @@ def evaluate(
             rollouts = student.answer(prompts, rollout, torch.Generator())
             for (sample, _), response in zip(rows, student.texts(rollouts), strict=True):
                 assert sample.answer is not None
-                answered.append(_judged(sample, response, right(response, sample.answer)))
+                answered.append(_judged(sample, response, right(response, sample.answer, ())))
             progress.add(len(rows))
     return answered
 
@@ -127,3 +129,25 @@ def by_kind(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, 
 def write_answers(path: Path, answered: Sequence[Answered]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pl.DataFrame([asdict(a) for a in answered]).write_parquet(path)
+
+
+def read_answers(path: Path) -> list[Answered]:
+    return [Answered(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
+
+
+def weights_by_right(rollouts: Path, samples: Sequence[StoredSample], scorer: str) -> dict[str, float]:
+    """Mean gate weight of right and of wrong rollouts that were kept, once training is over; empty without both.
+
+    `samples` come with answers: this looks back at a run, nothing of it reaches the training."""
+    answers = {sample.question_id: sample.answer for sample in samples if sample.answer is not None}
+    right = scorer_named(scorer)
+    weights: dict[bool, list[float]] = {True: [], False: []}
+    for path in sorted(rollouts.glob("step-*.parquet")):
+        columns = ["question_id", "response", "weight"]
+        for question_id, response, weight in pl.read_parquet(path, columns=columns).iter_rows():
+            if question_id in answers:
+                weights[right(response, answers[question_id], ())].append(weight)
+    if not all(weights.values()):
+        return {}
+    means = {name: sum(weights[key]) / len(weights[key]) for name, key in (("right", True), ("wrong", False))}
+    return {f"weight_{name}": mean for name, mean in means.items()}

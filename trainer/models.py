@@ -156,7 +156,8 @@ class Student(Reader):
 
     def __init__(self, loaded: Loaded, train_vision: bool) -> None:
         super().__init__(loaded)
-        self.model.train()
+        # No dropout: an update must price the tokens under the distribution that they were sampled from.
+        self.model.eval()  # type: ignore[no-untyped-call]
         self._trains_vision = train_vision
         if not train_vision:
             self.model.model.visual.requires_grad_(False)
@@ -190,6 +191,18 @@ class Student(Reader):
         )
         divergence_BT = None if divergence_N is None else _spread(divergence_N, mask_BT)
         return StudentTerms(logp_BT=_spread(logp_N, mask_BT), divergence_BT=divergence_BT)
+
+    def texts(self, rollouts: Rollouts) -> list[str]:
+        """The answers in words, without special tokens."""
+        rows = zip(rollouts.ids_BT.tolist(), rollouts.response_BT.tolist(), strict=True)
+        ids = [[i for i, real in zip(*row, strict=True) if real] for row in rows]
+        return [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def tokens(self, rollouts: Rollouts) -> list[list[str]]:
+        """The text of each response token."""
+        rows = zip(rollouts.ids_BT.tolist(), rollouts.response_BT.tolist(), strict=True)
+        decode = self.processor.tokenizer.decode
+        return [[decode([i]) for i, real in zip(*row, strict=True) if real] for row in rows]
 
     def _eos_ids(self) -> set[int]:
         config = self.model.generation_config

@@ -67,7 +67,7 @@ class DemoConfig:
     def __post_init__(self) -> None:
         if self.edge_px % TOKEN_PX or self.edge_px < 4 * TOKEN_PX:
             raise ValueError(f"edge_px is {self.edge_px}: expected a multiple of {TOKEN_PX}, at least {4 * TOKEN_PX}")
-        room = ((self.edge_px // TOKEN_PX - 1) // 3) ** 2
+        room = ((self.edge_px // TOKEN_PX - 1) // 2) ** 2
         if not 2 <= self.min_signs <= self.max_signs <= min(room, len(COLOURS) - 1):
             most = min(room, len(COLOURS) - 1)
             raise ValueError(f"signs are {self.min_signs} to {self.max_signs}: expected 2 <= min <= max <= {most}")

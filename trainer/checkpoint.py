@@ -1,0 +1,76 @@
+"""All that a run needs to go on exactly where it stood: weights, optimizer, random state, data position, step.
+A checkpoint is a folder that plain transformers loads, with trainer_state.pt beside the weights. It is written beside
+and then renamed, so that a folder under its name is whole.
+Leaves out: when to save (loop.py)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+from torch.optim import Optimizer
+
+from trainer.errors import CheckpointError
+from trainer.models import Loaded
+
+STATE = "trainer_state.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """How far a run came."""
+
+    step: int
+    """Optimizer steps done."""
+    position: int
+    """Of the data stream."""
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:06d}"
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The finished checkpoint of the most steps."""
+    found = sorted(path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}"))
+    return found[-1] if found else None
+
+
+def save_checkpoint(path: Path, student: Loaded, optimizer: Optimizer, generator: Generator, at: Progressed) -> None:
+    """Write a checkpoint, whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    student.model.save_pretrained(beside)
+    student.processor.save_pretrained(beside)
+    state = {
+        "step": at.step,
+        "position": at.position,
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+    }
+    torch.save(state, beside / STATE)
+    for file in beside.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    shutil.rmtree(path, ignore_errors=True)
+    beside.rename(path)
+
+
+def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> Progressed:
+    """Set optimizer and generator as they were. The weights are loaded as any model's are. Raises CheckpointError."""
+    try:
+        state: dict[str, Any] = torch.load(path / STATE, weights_only=True)
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["generator"])
+        return Progressed(step=state["step"], position=state["position"])
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{path / STATE}: cannot be read ({said}). Remove {path} to go on from the one before."
+        ) from None

@@ -1,0 +1,106 @@
+"""The command `trainer`: run, report. A user's mistake is one line on standard error and exit code 2.
+Leaves out: all work. Modules that take long to import are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import Abort, Exit, TyperException
+
+from trainer.errors import TrainerError
+from viewgen.errors import ViewgenError
+
+app = typer.Typer(
+    help="View sets in, a student that sees better out.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """The console entry point."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        code = app(args=list(arguments), prog_name="trainer", standalone_mode=False)
+    except (TrainerError, ViewgenError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except TyperException as error:
+        print(f"error: {error.format_message()} Try `trainer --help`.", file=sys.stderr)
+        return 2
+    except Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, Abort):
+        print("stopped. What is saved stays: the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+@app.command()
+def run(
+    run_file: Annotated[Path, typer.Argument(metavar="RUNFILE", help="TOML file: the view set and every setting.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run goes on.")],
+) -> None:
+    """Train a student on a view set, or go on with a run that was begun."""
+    from trainer.config import read_run
+
+    config = read_run(run_file)  # a wrong setting is answered before the model libraries load
+    from trainer.loop import train
+
+    summary = train(config, out, shlex.join(["trainer", *sys.argv[1:]]))
+    if summary:
+        print(in_words(summary))
+    print(f"{out}: done. Look at it with `trainer report {out}`.")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `trainer run` wrote.")],
+    picture: Annotated[Path | None, typer.Option(help="Also draw one question of the run as a PNG file.")] = None,
+) -> None:
+    """Write the run's page, report.html, into its folder."""
+    import json
+
+    from trainer.report import readme_picture, write_report
+
+    page = write_report(run)
+    summary = run / "evals" / "summary.json"
+    if summary.exists():
+        print(in_words(json.loads(summary.read_text(encoding="utf-8"))))
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    print(f"view set   {facts['view_set']}")
+    print(f"page       {page}")
+    if picture:
+        print(f"picture    {readme_picture(run, picture)}")
+
+
+def in_words(summary: Mapping[str, Any]) -> str:
+    """The figures that matter, a line each."""
+    names = {
+        "before": "before",
+        "after": "after",
+        "with_positive_view": "before, shown the evidence",
+        "with_negative_view": "before, shown another place",
+    }
+    lines = [f"accuracy from the full image alone, {summary['before']['num']:,} held-out questions, 95 % intervals"]
+    for key, name in names.items():
+        if key in summary:
+            share = summary[key]
+            lines.append(f"  {name:<28}{share['accuracy']:.3f}  ({share['low']:.3f} to {share['high']:.3f})")
+    gain = summary["difference"]
+    lines.append(f"  {'gain':<28}{gain['mean']:+.3f}  ({gain['low']:+.3f} to {gain['high']:+.3f})")
+    if "weight_right" in summary:
+        weights = f"{summary['weight_right']:.3f} of right answers, {summary['weight_wrong']:.3f} of wrong ones"
+        lines.append(f"mean gate weight: {weights}")
+    return "\n".join(lines)

@@ -1,0 +1,256 @@
+"""A run: steps, and around them what a step leaves out: schedule, optimizer, metrics, kept rollouts, checkpoints and the
+evaluations before and after. The same command on the same folder goes on where it stopped.
+Leaves out: the step itself (step.py).
+
+What lies in a run folder is said in run_folder.py."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+from torch.optim import AdamW
+
+from trainer.batches import Batches, PromptWriter
+from trainer.checkpoint import Progressed, checkpoint_path, latest_checkpoint, load_state, save_checkpoint
+from trainer.config import OptimizerConfig, RunConfig
+from trainer.errors import CheckpointError, TrainerError
+from trainer.evaluate import (
+    accuracy,
+    by_kind,
+    difference,
+    evaluate,
+    held_out,
+    read_answers,
+    weights_by_right,
+    write_answers,
+)
+from trainer.journal import rollout_rows, step_metrics, write_rollouts
+from trainer.metrics import append_metrics, keep_metrics_until
+from trainer.models import Loaded, Student, Teacher, check_pair, frozen_copy, load
+from trainer.step import distill_step
+from viewgen.progress import Progress
+from viewgen.shards import StoredSample, ViewSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a run works with."""
+
+    config: RunConfig
+    out: Path
+    views: ViewSet
+    loaded: Loaded
+    student: Student
+    teacher: Teacher
+    writer: PromptWriter
+    batches: Batches
+    optimizer: AdamW
+    generator: Generator
+    """Of sampling, apart from the data's streams: another data order changes no other random number."""
+
+
+def train(config: RunConfig, out: Path, command: str) -> dict[str, Any]:
+    """Run, or go on with a run, to its end; returns the summary of its evaluations (empty without one).
+    Raises TrainerError and ViewgenError for what a user can mend."""
+    began = time.monotonic()
+    parts, at = _prepare(config, out)
+    _write_run_json(parts, command, minutes=None)
+    asked = held_out(parts.views, config.eval, config.eval.views) if config.eval.split else []
+    if asked and at.step == 0:
+        _before(parts, asked)
+    _train_steps(parts, at)
+    summary = _after(parts, asked) if asked else {}
+    _write_run_json(parts, command, minutes=round((time.monotonic() - began) / 60, 2))
+    return summary
+
+
+def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
+    """Load what the run needs, from its last checkpoint where it has one."""
+    views = ViewSet.open(Path(config.data.view_set))
+    saved = latest_checkpoint(out)
+    _refuse_other_run(config, out)
+    first = load(config.model.student, config.model, "model.student")
+    if config.model.teacher:
+        second = load(config.model.teacher, config.model, "model.teacher")
+        check_pair(first, second)
+    else:
+        second = frozen_copy(first)
+    loaded = load(str(saved), config.model, "checkpoint") if saved else first
+    student = Student(loaded, config.model.train_vision)
+    # An equal, frozen vision tower sees the same in both: then an image is looked at once.
+    shares = not config.model.teacher and not config.model.train_vision
+    teacher = Teacher(second, student if shares else None)
+    optimizer = _optimizer(student, config.optimizer)
+    generator = Generator().manual_seed(config.loop.seed)
+    writer = PromptWriter(views, loaded.processor, config.prompt, config.data.max_prompt_tokens)
+    batches = Batches(views, config.data, writer, config.loop.seed)
+    at = load_state(saved, optimizer, generator) if saved else Progressed(step=0, position=0)
+    batches.position = at.position
+    out.mkdir(parents=True, exist_ok=True)
+    keep_metrics_until(out / "metrics.jsonl", at.step)
+    parts = Parts(
+        config=config,
+        out=out,
+        views=views,
+        loaded=loaded,
+        student=student,
+        teacher=teacher,
+        writer=writer,
+        batches=batches,
+        optimizer=optimizer,
+        generator=generator,
+    )
+    return parts, at
+
+
+def _refuse_other_run(config: RunConfig, out: Path) -> None:
+    """A folder belongs to one configuration: going on with another would mix two runs."""
+    if not out.exists() or not any(out.iterdir()):
+        return
+    try:
+        saved = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{out}: holds files but no readable run.json. Name an empty or new folder.") from None
+    mine = json.loads(json.dumps(asdict(config)))
+    other = next((f"{t}.{k}" for t in mine for k in mine[t] if saved.get(t, {}).get(k) != mine[t][k]), None)
+    if other is not None:
+        table, key = other.split(".")
+        was, now = saved.get(table, {}).get(key), mine[table][key]
+        raise CheckpointError(f"{out}: holds a run with {other} = {was!r}, now it is {now!r}. Name another folder.")
+
+
+def _optimizer(student: Student, config: OptimizerConfig) -> AdamW:
+    trained = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
+    betas = (config.beta1, config.beta2)
+    return AdamW(trained, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
+
+
+def lr_at(step: int, num_steps: int, config: OptimizerConfig) -> float:
+    """Learning rate of step 0, 1, ..., num_steps - 1: a linear rise, then half a cosine down to lr_end."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    share = (step - config.warmup_steps) / max(num_steps - 1 - config.warmup_steps, 1)
+    return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+
+def _train_steps(parts: Parts, at: Progressed) -> None:
+    config = parts.config.loop
+    with Progress("train", config.steps - at.step, "steps") as progress:
+        for step in range(at.step, config.steps):
+            began = time.perf_counter()
+            batch = next(parts.batches)
+            done = distill_step(parts.student, parts.teacher, batch, parts.config.step, parts.generator)
+            grad_norm = _update(parts, lr_at(step, config.steps, parts.config.optimizer), step)
+            metrics = {
+                **step_metrics(done, parts.config.gate),
+                "grad_norm": grad_norm,
+                "seconds/step": time.perf_counter() - began,
+            }
+            metrics["lr"] = parts.optimizer.param_groups[0]["lr"]
+            metrics["skipped_samples"] = parts.writer.skipped.total()
+            append_metrics(parts.out / "metrics.jsonl", step + 1, metrics)
+            if config.keep_rollouts_every and step % config.keep_rollouts_every == 0:
+                rows = rollout_rows(step + 1, batch, done, parts.student)
+                write_rollouts(parts.out / "rollouts" / f"step-{step + 1:06d}.parquet", rows)
+            if step + 1 == config.steps or (config.save_every and (step + 1) % config.save_every == 0):
+                path, now = checkpoint_path(parts.out, step + 1), Progressed(step=step + 1, position=batch.position)
+                save_checkpoint(path, parts.loaded, parts.optimizer, parts.generator, now)
+            progress.add(note=f"divergence {metrics['divergence']:.3f} nats a token")
+    for reason, num in parts.writer.skipped.items():
+        print(f"skipped {num} times: {reason}", file=sys.stderr)
+
+
+def _update(parts: Parts, lr: float, step: int) -> float:
+    """Clip, step and clear the gradient; returns its norm before clipping. Raises TrainerError when it is not finite."""
+    trained = [p for group in parts.optimizer.param_groups for p in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, parts.config.optimizer.clip_norm))
+    if not math.isfinite(norm):
+        raise TrainerError(
+            f"{parts.out}: the gradient of step {step + 1} is {norm}. Lower optimizer.lr or use float32."
+        )
+    for group in parts.optimizer.param_groups:
+        group["lr"] = lr
+    parts.optimizer.step()
+    parts.optimizer.zero_grad()
+    return norm
+
+
+def _before(parts: Parts, asked: list[StoredSample]) -> None:
+    """Answers of the untrained student: from the full image alone, then beside views."""
+    config, out = parts.config.eval, parts.out / "evals"
+    for kind in ("", *config.views):
+        answered = evaluate(parts.student, parts.writer, asked, config, kind, f"before{' with ' if kind else ''}{kind}")
+        write_answers(out / f"before{'-' if kind else ''}{kind}.parquet", answered)
+
+
+def _after(parts: Parts, asked: list[StoredSample]) -> dict[str, Any]:
+    """Answers of the trained student, and all that compares them with those before."""
+    config, out = parts.config.eval, parts.out / "evals"
+    after = evaluate(parts.student, parts.writer, asked, config, "", "after")
+    write_answers(out / "after.parquet", after)
+    before = read_answers(out / "before.parquet")
+    summary: dict[str, Any] = {
+        "before": accuracy(before),
+        "after": accuracy(after),
+        "difference": difference(before, after),
+        "by_kind": by_kind(before, after),
+    }
+    for role, kind in (("positive", parts.config.data.positive), ("negative", parts.config.data.negative)):
+        if kind in config.views:
+            summary[f"with_{role}_view"] = accuracy(read_answers(out / f"before-{kind}.parquet"))
+    truth = parts.views.samples(parts.config.data.split, (), answers=True)
+    summary |= weights_by_right(parts.out / "rollouts", truth, config.scorer)
+    (out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    return summary
+
+
+def _write_run_json(parts: Parts, command: str, minutes: float | None) -> None:
+    """What this run is, for people and for the report."""
+    model = parts.student.model
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    facts: dict[str, Any] = {
+        "command": command,
+        "view_set": str(Path(parts.config.data.view_set).resolve()),
+        "positive": parts.config.data.positive,
+        "negative": parts.config.data.negative,
+        "seed": parts.config.loop.seed,
+        "num_parameters": sum(num for num, _ in sizes),
+        "num_trainable": sum(num for num, trained in sizes if trained),
+        "hardware": _hardware(model.device),
+        "commit": _commit(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "polars", "duckdb", "vzero-evidence")},
+        "config": asdict(parts.config),
+    }
+    if minutes is not None:
+        facts["minutes"] = minutes
+    path = parts.out / "run.json"
+    beside = path.with_name("run.json.part")
+    beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    beside.rename(path)
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch on {device}"
+    return f"{platform.machine()}, {os.cpu_count()} cores, torch on {torch.get_num_threads()} threads"
+
+
+def _commit() -> str:
+    """Of the checkout that this file lies in; empty outside of one."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
