@@ -35,19 +35,32 @@ FULL_PX, VIEW_PX = 800, 400
 """Longest side, on the page, of a full image and of a view."""
 
 CHARTS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
+    (
+        "Accuracy on the selection split",
+        "share",
+        {"eval/accuracy": "accuracy", "eval/accuracy_low": "95 % interval from", "eval/accuracy_high": "to"},
+    ),
     ("Loss", "", {"loss": "loss"}),
     ("Divergence from the teacher", "nats", {"divergence": "divergence"}),
-    ("Evidence score", "nats/token", {"gate/score_mean": "mean score"}),
-    ("Spread of gate weights", "std", {"gate/weight_std": "spread"}),
+    ("Evidence score", "nats/token", {"gate/score_mean": "mean", "gate/score_std": "std"}),
+    ("Gate weights", "", {"gate/weight_mean": "mean", "gate/weight_std": "std"}),
+    ("Weights at a bound", "share", {"gate/at_min_share": "least", "gate/at_max_share": "most"}),
     ("Response length", "tokens", {"response_tokens": "tokens"}),
     ("Truncated answers", "share", {"truncated_share": "share"}),
     ("Gradient norm", "before clipping", {"grad_norm": "norm"}),
     ("Learning rate", "", {"lr": "rate"}),
+    ("Trained tokens", "a step", {"trained_tokens": "tokens"}),
+    (
+        "Left out",
+        "count",
+        {"gate/dropped_gaps": "gaps", "clamped_tokens": "clamped tokens", "skipped_samples": "samples so far"},
+    ),
     (
         "Time",
         "seconds",
         {"seconds/step": "step", "seconds/rollout": "rollout", "seconds/score": "score", "seconds/update": "update"},
     ),
+    ("Memory", "MB", {"peak_memory": "most so far"}),
 )
 """Title, unit, and metric -> its name in the chart."""
 

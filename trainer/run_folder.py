@@ -9,8 +9,8 @@ run.json: an object. view_set is needed, the rest is shown where it is there.
     name, command, seed, num_parameters, num_trainable, minutes, commit, hardware   text or numbers
     versions                object, library -> version
     config                  object of objects: every setting
-metrics.jsonl: an object a line, {"step": int, NAME: number or null, ...}. Values that are no numbers are left out.
-    Names that report.CHARTS lists get its titles and units; any other name gets a chart under its name.
+metrics.jsonl: an object a line, {"step": int, NAME: number or null, ...}, as metrics.py writes it. Values that are no
+    numbers are left out. Names that report.CHARTS lists get its titles; any other name gets a chart under its name.
 rollouts/step-XXXXXX.parquet: a row per rollout.
     question_id, question, response str; sibling, step int; tokens list[str], the text of each response token;
     gap list[float], nats, as long as tokens, null or non-finite where there is none; score float, nats per token;
@@ -37,6 +37,7 @@ from typing import Any
 import polars as pl
 
 from trainer.errors import TrainerError
+from trainer.metrics import read_metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ class RunFolder:
         return cls(
             path=path,
             facts=_read_json(path / "run.json"),
-            metrics=_read_lines(path / "metrics.jsonl"),
+            metrics=tuple(map(_numbers, read_metrics(path / "metrics.jsonl"))),
             summary=_read_json(path / "evals" / "summary.json"),
             verdicts=_read_verdicts(path / "evals" / "before.parquet", path / "evals" / "after.parquet"),
             rollout_files=tuple(sorted((path / "rollouts").glob("step-*.parquet"))),
@@ -217,21 +218,8 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def _read_lines(path: Path) -> tuple[Mapping[str, float], ...]:
-    if not path.is_file():
-        return ()
-    # A last line without its end is still being written, or was cut off with the run: it is no step yet.
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    steps: list[Mapping[str, float]] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            step = json.loads(line)
-            numbers = {name: float(value) for name, value in step.items() if isinstance(value, int | float)}
-            steps.append({**numbers, "step": float(step["step"])})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            expected = 'expected an object with a "step"'
-            raise TrainerError(f"{path}: line {number}: {_one_line(error)}; {expected}. Remove the line.") from None
-    return tuple(steps)
+def _numbers(record: Mapping[str, Any]) -> Mapping[str, float]:
+    return {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
 
 
 def _one_line(error: Exception) -> str:

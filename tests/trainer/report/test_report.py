@@ -18,7 +18,8 @@ from PIL import Image
 
 import trainer.report
 from trainer.errors import TrainerError
-from trainer.report import accuracy_rows, changes, draw_charts, embed, signed, write_report
+from trainer.metrics import METRICS
+from trainer.report import CHARTS, accuracy_rows, changes, draw_charts, embed, signed, write_report
 from trainer.run_folder import RunFolder, Verdict
 from viewgen.errors import ShardError
 from viewgen.shards import ViewSet
@@ -123,6 +124,11 @@ def test_every_metric_gets_a_chart_and_those_that_belong_together_share_one() ->
         ("Time", ["step", "score"]),
         ("mine", ["mine"]),
     ]
+
+
+def test_all_that_a_run_measures_has_a_chart_with_a_title() -> None:
+    named = [metric for _, _, series in CHARTS for metric in series]
+    assert sorted(named) == sorted(METRICS)
 
 
 def test_the_gallery_shows_24_questions_with_weights_and_pictures(make_run: RunMaker) -> None:
