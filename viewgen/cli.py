@@ -4,6 +4,7 @@ Leaves out: all work. Modules that take long to import are imported by the comma
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -57,6 +58,9 @@ def build(
     threads: Annotated[int | None, typer.Option(min=1, help="For images; one per core if not given.")] = None,
 ) -> None:
     """Build the view set of a recipe, or go on with one that was begun."""
+    # Threads of a model that wait for each other would otherwise spin on the cores that encode the views.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from viewgen.build import BuildOptions, build_views
     from viewgen.inspect import in_words, summarise
     from viewgen.progress import duration

@@ -23,8 +23,8 @@ from pydantic import ConfigDict
 from viewgen.errors import ImageError
 from viewgen.settings import STRICT
 
-PNG_LEVEL = 3
-"""zlib's effort, 0 to 9. Photographs barely shrink further above 3 and take several times as long."""
+PNG_LEVEL = 1
+"""zlib's effort, 0 to 9. At 6 a photograph is 7 % smaller and takes three times as long."""
 WHITE = (255, 255, 255, 255)
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
