@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +29,8 @@ class DataConfig:
     view_set: str = ""
     """Folder that `viewgen build` wrote, relative to the run file."""
     split: str = "train"
+    question_kinds: tuple[str, ...] = ()
+    """Sorts of question to ask, as the source names them; empty: all."""
     positive: str = "crop"
     """Kind of view that shows the evidence."""
     negative: str = "off_region"
@@ -94,7 +97,8 @@ class Batches:
     def __init__(self, views: ViewSet, data: DataConfig, writer: PromptWriter, seed: int) -> None:
         self._views, self._data, self._writer, self._seed = views, data, writer, seed
         self._by_image: dict[str, list[StoredSample]] = {}
-        for sample in views.samples(data.split, [data.positive, data.negative]):
+        samples = views.samples(data.split, [data.positive, data.negative])
+        for sample in of_kinds(samples, data.question_kinds, "data", views.path):
             self._by_image.setdefault(sample.image_id, []).append(sample)
         self.position = 0
 
@@ -117,7 +121,9 @@ class Batches:
                 prompts = {"student": student, "positive": positive, "negative": negative}
                 return Batch(samples=samples, **prompts, position=self.position)
         why = next(iter(self._writer.skipped), "there is none")
-        raise DataError(f"{self._views.path}: no question can be asked: {why}. Raise data.max_prompt_tokens or rebuild.")
+        raise DataError(
+            f"{self._views.path}: no question can be asked: {why}. Raise data.max_prompt_tokens or rebuild."
+        )
 
     def _choose(self, position: int) -> list[StoredSample]:
         """The questions of a batch: a new order of images every epoch, a new choice of questions every time."""
@@ -136,3 +142,14 @@ class Batches:
     def _stream(self, what: str, number: int) -> np.random.Generator:
         digest = blake2b(f"{self._seed}/{what}/{number}".encode(), digest_size=8).digest()
         return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def of_kinds(samples: Sequence[StoredSample], kinds: Sequence[str], table: str, where: Path) -> list[StoredSample]:
+    """The samples of some sorts of question, all when none is named. Raises DataError when nothing is left."""
+    kept = [sample for sample in samples if not kinds or sample.kind in kinds]
+    if not kept:
+        known = ", ".join(sorted({sample.kind for sample in samples}))
+        raise DataError(
+            f"{where}: no question is of a kind in {table}.question_kinds = {list(kinds)}. It has: {known}."
+        )
+    return kept

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from pydantic import ConfigDict
 
-from trainer.batches import PromptWriter
+from trainer.batches import PromptWriter, of_kinds
 from trainer.errors import DataError
 from trainer.models import Student
 from trainer.rollout import RolloutConfig
@@ -30,6 +30,8 @@ class EvalConfig:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     split: str = "test"
     """Empty: no evaluation."""
+    question_kinds: tuple[str, ...] = ()
+    """Sorts of question to ask, as the source names them; empty: all."""
     num_questions: int = 0
     """Questions at most, one image after another; 0: all."""
     one_per_image: bool = True
@@ -62,7 +64,8 @@ class Answered:
 
 def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[StoredSample]:
     """The questions to ask, with their answers. Raises DataError when none has an answer."""
-    samples = [s for s in views.samples(config.split, kinds, answers=True) if s.answer is not None]
+    samples = of_kinds(views.samples(config.split, kinds, answers=True), config.question_kinds, "eval", views.path)
+    samples = [sample for sample in samples if sample.answer is not None]
     if config.one_per_image:
         # The place among an image's questions follows from the image, so that every place is asked for.
         of_image: dict[str, list[StoredSample]] = {}
