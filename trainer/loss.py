@@ -182,10 +182,10 @@ class _ReverseKL(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, student_NV: Float[Tensor, "N V"], teacher_NV: Float[Tensor, "N V"]
     ) -> Float[Tensor, " N"]:
-        logp_NV = student_NV.log_softmax(-1)
+        logp_NV = student_NV.log_softmax(1)
         p_NV = logp_NV.exp()
-        ratio_NV = logp_NV.clamp(min=LEAST_LOGP) - teacher_NV.log_softmax(-1).clamp(min=LEAST_LOGP)
-        divergence_N = (p_NV * ratio_NV).sum(-1)
+        ratio_NV = logp_NV.clamp(min=LEAST_LOGP) - teacher_NV.log_softmax(1).clamp(min=LEAST_LOGP)
+        divergence_N = (p_NV * ratio_NV).sum(1)
         ctx.save_for_backward(p_NV * (ratio_NV - divergence_N[:, None]))
         return divergence_N
 
