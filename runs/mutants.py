@@ -8,6 +8,7 @@ Prints one line per mutant, a table for docs/log.md, and as its last line one JS
 
 import argparse
 import ast
+import importlib
 import json
 import multiprocessing
 import os
@@ -170,6 +171,8 @@ def main() -> int:
     parser.add_argument("--mistakes-only", action="store_true", help="leave the sweep out")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    for slow in ("beartype", "jaxtyping", "pydantic"):  # once here, not once in every child
+        importlib.import_module(slow)
     written = list(mistakes())
     swept = [] if options.mistakes_only else [*sweep(GATE), *sweep(LOSS)]
     began = time.monotonic()

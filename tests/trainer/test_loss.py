@@ -113,13 +113,13 @@ def test_the_clamp_can_be_set() -> None:
     logp_BT = leaf([[-1.0, -1.0]])
     loss = whole_batch(
         StudentTerms(logp_BT=logp_BT),
-        real([[-4.0, -2.0]]),
+        real([[-4.0, -1.25]]),
         torch.ones(1, 2, dtype=torch.bool),
         real([1.0]),
-        LossConfig(clamp_nats=2.0),
+        LossConfig(clamp_nats=0.5),
     )
     slope = gradient(loss.total, logp_BT)
-    assert slope.tolist() == [[1.0, 0.5]]
+    assert slope.tolist() == [[0.25, 0.125]]
     assert loss.num_clamped_B.tolist() == [1]
 
 
