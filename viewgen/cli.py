@@ -63,7 +63,7 @@ def build(
 
     from viewgen.build import BuildOptions, build_views
     from viewgen.inspect import in_words, summarise
-    from viewgen.progress import duration
+    from viewgen.progress import counted, duration
     from viewgen.shards import ViewSet
 
     if force and only:
@@ -74,7 +74,8 @@ def build(
     spent = duration(time.monotonic() - start_s)
     if report.is_complete:
         print(in_words(summarise(ViewSet.open(out))) + "\n")
-    print(f"{out}: {report.num_made} parts built in {spent}, {report.num_reused} reused, of {report.num_parts}.")
+    made = f"{counted(report.num_made, 'part')} built in {spent}, {report.num_reused:,} reused"
+    print(f"{out}: {made}, of {report.num_parts:,}.")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from viewgen.errors import ShardError
+from viewgen.progress import counted
 from viewgen.recipe import open_reader
 from viewgen.schema import TABLES
 from viewgen.shards import ViewSet
@@ -94,10 +95,10 @@ def summarise(view_set: ViewSet) -> Summary:
 
 def in_words(summary: Summary) -> str:
     """The summary as a page of text."""
-    size = f"{summary.images:,} images, {summary.num_parts} parts, {summary.num_bytes / 1e6:,.1f} MB"
-    counts = f"{summary.came_in:,} questions came in = {summary.kept:,} kept + {summary.rejected:,} rejected"
+    counts = f"{counted(summary.came_in, 'question')} came in = {summary.kept:,} kept + {summary.rejected:,} rejected"
+    size = [counted(summary.images, "image"), counted(summary.num_parts, "part"), f"{summary.num_bytes / 1e6:,.1f} MB"]
     blocks = [
-        f"{summary.path}: {size}, schema version {summary.schema_version}, seed {summary.seed}\n{counts}",
+        f"{summary.path}: {', '.join(size)}, schema version {summary.schema_version}, seed {summary.seed}\n{counts}",
         _table("split", summary.splits),
         _table("rejected because", summary.rejects),
         _table("views", summary.views),

@@ -18,6 +18,7 @@ from viewgen.config import BuildConfig
 from viewgen.errors import ShardError
 from viewgen.images import ImageConfig, PictureError, read_image_file
 from viewgen.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
+from viewgen.progress import counted
 from viewgen.records import Question, Rejection
 from viewgen.schema import SCHEMA_VERSION, TABLES
 from viewgen.shards import file_fault, table_path
@@ -190,7 +191,7 @@ def _refuse_other(out: Path, found: Manifest, planned: Manifest) -> None:
             differs = f"was built with {name} = {old.get(name)!r}, now it is {new.get(name)!r}"
             raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild this one with --force.")
     if found.num_parts != planned.num_parts:
-        differs = f"was built from a source of {found.num_parts} parts, now there are {planned.num_parts}"
+        differs = f"was built from a source of {counted(found.num_parts, 'part')}, now of {planned.num_parts:,}"
         raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild this one with --force.")
 
 

@@ -96,6 +96,11 @@ class Progress:
         self._out.flush()
 
 
+def counted(num: int, unit: str) -> str:
+    """A number with its unit: 1 part, 2,000 parts."""
+    return f"{num:,} {unit}{'' if num == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the words people use: 42 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)

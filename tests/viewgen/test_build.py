@@ -316,7 +316,7 @@ def test_a_grown_source_is_another_build(source: Source, tmp_path: Path) -> None
     source.write_rows(source.rows()[:4])
     build(source, tmp_path / "views")
     source.write_rows([*source.rows(), {**source.rows()[0], "question_id": "new", "image_path": "4.png"}])
-    assert refusal(source, tmp_path / "views").startswith("was built from a source of 1 parts, now there are 2.")
+    assert refusal(source, tmp_path / "views").startswith("was built from a source of 1 part, now of 2.")
 
 
 def test_a_query_that_gives_the_same_questions_is_the_same_build(source: Source, tmp_path: Path) -> None:

@@ -94,9 +94,10 @@ def test_a_palette_with_a_see_through_colour_becomes_that_colour_on_white() -> N
 
 
 def test_sixteen_bit_grey_is_scaled_and_not_cut_to_white() -> None:
-    levels = np.array([[0, 257 * 7, 65535]], dtype=np.uint16)
-    assert pixels(decode(file_of(Image.fromarray(levels)))) == [(0, 0, 0), (7, 7, 7), WHITE]
-    assert pixels(decode(file_of(Image.fromarray(levels.astype(np.int32)), "TIFF"))) == [(0, 0, 0), (7, 7, 7), WHITE]
+    levels = np.array([[128, 129, 257 * 7, 65535]], dtype=np.uint16)
+    scaled = [(0, 0, 0), (1, 1, 1), (7, 7, 7), WHITE]
+    assert pixels(decode(file_of(Image.fromarray(levels)))) == scaled
+    assert pixels(decode(file_of(Image.fromarray(levels.astype(np.int32)), "TIFF"))) == scaled
 
 
 @pytest.mark.parametrize("levels", [np.array([[0.5]], dtype=np.float32), np.array([[-1, 70000]], dtype=np.int32)])

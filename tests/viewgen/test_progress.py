@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 
-from viewgen.progress import Progress, duration
+from viewgen.progress import Progress, counted, duration
 
 
 class Terminal(StringIO):
@@ -87,6 +87,10 @@ def test_work_that_fails_still_says_how_far_it_came(clock: Clock) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert out.getvalue() == "build  3 of 4 images\n"
+
+
+def test_one_thing_is_told_as_one() -> None:
+    assert [counted(num, "part") for num in (0, 1, 2000)] == ["0 parts", "1 part", "2,000 parts"]
 
 
 def test_durations_are_told_as_people_do() -> None:
