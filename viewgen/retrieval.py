@@ -32,7 +32,8 @@ class RetrievalConfig:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str = "ViT-B-32"
-    """embedded:NAME (shipped with viewgen), local-dir:PATH, hf-hub:OWNER/NAME, or a name of open_clip's own."""
+    """embedded:NAME (shipped with viewgen), local-dir:PATH (from the working folder), hf-hub:OWNER/NAME, or a name of
+    open_clip's own."""
     pretrained: str = "laion2b_s34b_b79k"
     """Tag of the weights for open_clip's own names; the other forms ignore it."""
     template: str = "a photo of {phrase}"
@@ -114,7 +115,7 @@ class Retriever:
 
     def _text(self, phrase: str) -> Float[np.ndarray, " D"]:
         if phrase not in self.known:
-            (self.known[phrase],) = self.clip.embed_texts([self.config.template.format(phrase=phrase)]).numpy()
+            (self.known[phrase],) = self.clip.embed_texts([self.config.template.replace("{phrase}", phrase)]).numpy()
         return self.known[phrase]
 
 
