@@ -21,7 +21,7 @@ from viewgen.evidence import choose_evidence
 from viewgen.images import Picture, PictureError, open_picture
 from viewgen.manifest import Manifest, PartRecord, beside, write_manifest
 from viewgen.phrases import find_phrases
-from viewgen.plan import ImageFile, ImageTask, PartTask, hash_image_file, open_folder, plan_build, with_parts
+from viewgen.plan import ImageFile, ImageTask, PartTask, Plan, hash_image_file, open_folder, plan_build, with_parts
 from viewgen.progress import Progress, Stream
 from viewgen.recipe import read_questions, root_of
 from viewgen.records import Phrase, Question, Region, Rejection, Sample
@@ -99,16 +99,33 @@ def build_views(
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
     finder = finder or region_finder(config.regions, config.retrieval)
-    plan = plan_build(config, finder.models, questions, _hash_images(questions, root, config, options))
+    files = hash_images(questions, root, config, options)
+    plan = plan_build(config, finder.models, questions, files)
     manifest = open_folder(out, plan, options.force, options.only)
-    finished = {record.part for record in manifest.parts}
-    todo = [part for part in plan.parts if part.part not in finished and part.part in (options.only or {part.part})]
+    num_reused = len(manifest.parts)
+    todo = parts_to_make(plan, manifest, options.only)
     with Progress("build", sum(len(part.images) for part in todo), "images", options.progress_out) as progress:
         for part in todo:
             images = progress.each(make_part(part, root, config, finder, options.num_threads))
             manifest = write_part(out, manifest, part, list(images))
     write_card(out, manifest)
-    return BuildReport(num_parts=len(plan.parts), num_made=len(todo), num_reused=len(finished))
+    return BuildReport(num_parts=len(plan.parts), num_made=len(todo), num_reused=num_reused)
+
+
+def hash_images(
+    questions: Sequence[Question], root: Path, config: BuildConfig, options: BuildOptions
+) -> list[ImageFile]:
+    """Every image file that a question names, once."""
+    paths = list(dict.fromkeys(question.image_path for question in questions))
+    with Progress("hash", len(paths), "images", options.progress_out) as progress:
+        files = ahead(lambda path: hash_image_file(path, root, config.images), paths, options.num_threads)
+        return list(progress.each(files))
+
+
+def parts_to_make(plan: Plan, manifest: Manifest, only: Sequence[int]) -> list[PartTask]:
+    """The parts that are not finished, or those of them that are in `only`."""
+    finished = {record.part for record in manifest.parts}
+    return [part for part in plan.parts if part.part not in finished and (not only or part.part in only)]
 
 
 def make_part(
@@ -220,12 +237,3 @@ def ahead(work: Callable[[T], R], items: Iterable[T], num_threads: int) -> Itera
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _hash_images(
-    questions: Sequence[Question], root: Path, config: BuildConfig, options: BuildOptions
-) -> list[ImageFile]:
-    paths = list(dict.fromkeys(question.image_path for question in questions))
-    with Progress("hash", len(paths), "images", options.progress_out) as progress:
-        files = ahead(lambda path: hash_image_file(path, root, config.images), paths, options.num_threads)
-        return list(progress.each(files))

@@ -41,6 +41,9 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         print(f"error: {error.format_message()} Try `viewgen --help`.", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"error: {error.filename or arguments[0]}: {error.strerror or error}.", file=sys.stderr)
+        return 2
     except Exit as end:
         return end.exit_code
     except (KeyboardInterrupt, Abort):

@@ -112,6 +112,8 @@ def open_folder(out: Path, plan: Plan, force: bool, only: Sequence[int]) -> Mani
     for part in only:
         if not 0 <= part < len(plan.parts):
             raise ShardError(f"{out}: there is no part {part}: this build has parts 0 to {len(plan.parts) - 1}.")
+    if out.exists() and not out.is_dir():
+        raise ShardError(f"{out}: is a file. Name a new or an empty folder.")
     is_used = out.exists() and any(path.name != f"{MANIFEST}.partial" for path in out.iterdir())
     if is_used and not (out / MANIFEST).is_file():
         raise ShardError(f"{out}: holds other files and no {MANIFEST}. Name a new or an empty folder.")

@@ -150,6 +150,15 @@ def test_a_changed_setting_is_refused_by_the_command_too(source: Source, tmp_pat
     assert "Give one of the two." in refused(capsys, *command, "--force", "--only", "1")
 
 
+def test_a_place_that_cannot_be_written_is_one_line(source: Source, tmp_path: Path, capsys: Printed) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    told = refused(capsys, "build", str(source.recipe), "--out", str(file))
+    assert told == f"{file}: is a file. Name a new or an empty folder."
+    assert refused(capsys, "build", str(source.recipe), "--out", f"{file}/views").endswith(": Not a directory.")
+    assert file.read_text() == "mine"
+
+
 def test_a_wrong_number_of_scenes_is_one_line(tmp_path: Path, capsys: Printed) -> None:
     assert "Invalid value for '--train'" in refused(capsys, "demo", "--out", str(tmp_path / "d"), "--train", "-1")
 
