@@ -1,0 +1,41 @@
+"""What several folders of tests share: a small real view set of drawn scenes, built by the real stages."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from viewgen.build import BuildOptions, build_views
+from viewgen.demo import DemoConfig, write_demo
+
+RECIPE = """
+[source]
+root = "scenes"
+query = "SELECT question_id, image_path, question, answer, kind, split FROM 'questions.parquet'"
+[regions]
+kind = "retrieval"
+[retrieval]
+model = "embedded:drawn-clip"
+template = "{phrase}"
+tile_px = [48]
+stride_px = [16]
+[evidence]
+min_margin = 6.5
+pad_ratio = 1.0
+least_side_px = 48
+[views]
+grid_px = 16
+patch_px = 16
+"""
+
+
+@pytest.fixture(scope="session")
+def drawn_views(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Views of 10 scenes to train on and 12 to test on. Read only: whoever changes it changes a copy."""
+    folder = tmp_path_factory.mktemp("drawn")
+    write_demo(folder / "scenes", DemoConfig(seed=5, num_train=10, num_selection=1, num_test=12))
+    (folder / "recipe.toml").write_text(RECIPE)
+    build_views(folder / "recipe.toml", folder / "views", BuildOptions(progress_out=StringIO()))
+    return folder / "views"

@@ -1,0 +1,129 @@
+"""Batches: their order, their position, what is skipped, and that nobody asks for answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from trainer.batches import Batch, Batches, DataConfig, PromptWriter
+from trainer.errors import DataError
+from trainer.models import Loaded, ModelConfig, load
+from trainer.prompts import PromptConfig, process_images, write_prompt
+from viewgen.shards import ViewSet
+
+DATA = DataConfig(view_set="unused", question_kinds=("attribute",), images_per_step=3, questions_per_image=2)
+
+
+@pytest.fixture(scope="module")
+def drawn_vlm() -> Loaded:
+    return load("embedded:drawn-vlm", ModelConfig(), "model.student")
+
+
+def batches(views: Path, loaded: Loaded, data: DataConfig = DATA, seed: int = 0) -> Batches:
+    opened = ViewSet.open(views)
+    return Batches(opened, data, PromptWriter(opened, loaded.processor, PromptConfig(), data.max_prompt_tokens), seed)
+
+
+def names(batch: Batch) -> list[str]:
+    return [sample.question_id for sample in batch.samples]
+
+
+def test_an_epoch_shows_every_image_at_most_once_and_the_next_in_another_order(
+    drawn_views: Path, drawn_vlm: Loaded
+) -> None:
+    stream = batches(drawn_views, drawn_vlm)
+    epochs = [[[s.image_id for s in next(stream).samples] for _ in range(stream.num_per_epoch)] for _ in range(2)]
+    for epoch in epochs:
+        shown = [image for batch in epoch for image in dict.fromkeys(batch)]
+        assert len(shown) == len(set(shown)) == 3 * stream.num_per_epoch
+    assert epochs[0] != epochs[1]
+
+
+def test_a_batch_follows_from_seed_and_position_alone(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    first = batches(drawn_views, drawn_vlm)
+    given = [next(first) for _ in range(5)]
+    again = batches(drawn_views, drawn_vlm)
+    again.position = given[2].position
+    assert names(next(again)) == names(given[3])
+    assert names(next(batches(drawn_views, drawn_vlm, seed=1))) != names(given[0])
+
+
+def test_rows_of_the_three_prompts_are_about_one_question_and_share_it(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    batch = next(batches(drawn_views, drawn_vlm))
+    decode = drawn_vlm.processor.tokenizer.decode
+    for row, sample in enumerate(batch.samples):
+        student, positive, negative = batch.student[row], batch.positive[row], batch.negative[row]
+        assert sample.question in decode(student.ids)
+        assert [len(p.images) for p in (student, positive, negative)] == [1, 2, 2]
+        assert student.images[0] is positive.images[0] is negative.images[0]
+        shared = student.image_ends[0] + len(drawn_vlm.processor.tokenizer(sample.question)["input_ids"])
+        assert student.ids[:shared] == positive.ids[:shared] == negative.ids[:shared]
+
+
+def test_prompts_are_those_of_the_models_own_processor(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    batch = next(batches(drawn_views, drawn_vlm))
+    processor: Any = drawn_vlm.processor
+    image, view = Image.new("RGB", (96, 64), (200, 30, 30)), Image.new("RGB", (48, 48))
+    question = batch.samples[0].question
+    config = PromptConfig(view="Is it above ?", system="below")
+    pictures = process_images(processor, [image, view])
+    mine = write_prompt(processor, config, pictures[0], question, pictures[1:])
+    content = [{"type": "image"}, {"type": "text", "text": question}, {"type": "text", "text": "Is it above ?"}]
+    messages = [
+        {"role": "system", "content": "below"},
+        {"role": "user", "content": [*content, {"type": "image"}]},
+    ]
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    theirs = processor(text=[text], images=[image, view], return_tensors="pt")
+    assert list(mine.ids) == theirs["input_ids"][0].tolist()
+    assert theirs["pixel_values"].equal(__import__("torch").cat([p.patches_SK for p in pictures]))
+
+
+def test_a_prompt_over_the_limit_is_skipped_and_counted_and_the_others_go_on(
+    drawn_views: Path, drawn_vlm: Loaded
+) -> None:
+    opened = ViewSet.open(drawn_views)
+    samples = opened.samples("train", ["crop"])[:3]
+    long = replace(samples[1], question=samples[1].question * 30)
+    writer = PromptWriter(opened, drawn_vlm.processor, PromptConfig(), max_tokens=200)
+    written = writer.write([samples[0], long, samples[2]], ["crop"])
+    assert [sample.question_id for sample, _ in written] == [samples[0].question_id, samples[2].question_id]
+    (reason,) = writer.skipped
+    assert reason.startswith(f"question {long.question_id!r} has ")
+    assert reason.endswith("prompt tokens, more than the limit of 200")
+
+
+def test_a_question_that_spells_a_special_token_out_is_skipped(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    opened = ViewSet.open(drawn_views)
+    sample = replace(opened.samples("train", ["crop"])[0], question="What is <|image_pad|>?")
+    writer = PromptWriter(opened, drawn_vlm.processor, PromptConfig(), max_tokens=1000)
+    assert writer.write([sample], ["crop"]) == []
+    assert list(writer.skipped) == [
+        "question 'What is <|image_pad|>?' spells the special token '<|image_pad|>' out. Reword it."
+    ]
+
+
+def test_a_view_set_of_which_no_question_can_be_asked_is_refused(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    stream = batches(drawn_views, drawn_vlm, replace(DATA, max_prompt_tokens=20))
+    with pytest.raises(DataError, match=r"no question can be asked: question .* more than the limit of 20\. Raise"):
+        next(stream)
+
+
+def test_kinds_of_question_choose_and_an_unknown_one_is_answered_with_the_known(
+    drawn_views: Path, drawn_vlm: Loaded
+) -> None:
+    stream = batches(drawn_views, drawn_vlm, replace(DATA, question_kinds=("relation",)))
+    assert {sample.kind for sample in next(stream).samples} == {"relation"}
+    with pytest.raises(DataError) as refusal:
+        batches(drawn_views, drawn_vlm, replace(DATA, question_kinds=("colour",)))
+    assert str(refusal.value) == (
+        f"{drawn_views}: no question is of a kind in data.question_kinds = ['colour']. It has: attribute, relation."
+    )
+
+
+def test_answers_never_reach_a_batch(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    assert all(sample.answer is None for sample in next(batches(drawn_views, drawn_vlm)).samples)
