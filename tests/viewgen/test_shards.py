@@ -208,6 +208,16 @@ def test_what_fails_on_the_way_leaves_the_old_file_and_no_half_new_one(tmp_path:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_who_reads_a_file_while_it_is_replaced_goes_on_reading_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old and whole")
+    with path.open() as reader:
+        with beside(path) as partial:
+            partial.write_text("new")
+        assert reader.read() == "old and whole"
+    assert path.read_text() == "new"
+
+
 def test_equal_rows_make_equal_files_and_large_images_many_row_groups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
