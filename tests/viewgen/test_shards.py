@@ -30,7 +30,7 @@ def refusal(path: Path, act: Callable[[ViewSet], object] = lambda view_set: None
     return str(error.value)
 
 
-def edit_manifest(path: Path, **changes: Any) -> None:  # noqa: ANN401 - any JSON
+def edit_manifest(path: Path, **changes: Any) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps({**manifest, **changes}))
 
