@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -94,7 +95,7 @@ class ViewSet:
         self.path = path
         self.manifest = manifest
         self._cache = _Cache(round(cache_mb * 1e6))
-        self._part_of: dict[str, dict[str, int]] = {}
+        self._places: dict[str, dict[str, _Place]] = {}
 
     @classmethod
     def open(cls, path: Path, cache_mb: float = 512.0) -> ViewSet:
@@ -179,68 +180,82 @@ class ViewSet:
         ]
 
     def _bytes(self, table: str, ids: Iterable[str]) -> dict[str, bytes]:
-        wanted: dict[int, list[str]] = {}
-        part_of = self._index(table)
+        wanted: dict[_Place, list[str]] = {}
+        places = self._index(table)
         for name in dict.fromkeys(ids):
-            if name not in part_of:
+            if name not in places:
                 raise ShardError(f"{self.path}: no {name!r} in table {table}. Ask for ids that this view set gave.")
-            wanted.setdefault(part_of[name], []).append(name)
+            wanted.setdefault(places[name], []).append(name)
         found: dict[str, bytes] = {}
-        for part, names in wanted.items():
-            data = self._part_bytes(table, part)
+        for place, names in wanted.items():
+            data = self._place_bytes(place)
             found |= {name: data[name] for name in names}
         return found
 
-    def _index(self, table: str) -> dict[str, int]:
-        """Id -> part, read once."""
-        if table not in self._part_of:
-            key = TABLES[table].key
-            self._part_of[table] = {name: part for part in self.parts for name in self._read(table, part, [key])[key]}
-        return self._part_of[table]
+    def _index(self, table: str) -> dict[str, _Place]:
+        """Id -> where its bytes are, read once."""
+        if table not in self._places:
+            columns = [TABLES[table].key, *(["kind"] if table == "views" else [])]
+            self._places[table] = {
+                name: _Place(table, part, *kind)
+                for part in self.parts
+                for name, *kind in self._read(table, part, columns).iter_rows()
+            }
+        return self._places[table]
 
-    def _part_bytes(self, table: str, part: int) -> dict[str, bytes]:
-        if (cached := self._cache.get((table, part))) is not None:
+    def _place_bytes(self, place: _Place) -> dict[str, bytes]:
+        if (cached := self._cache.get(place)) is not None:
             return cached
-        key = TABLES[table].key
-        rows = self._read(table, part, [key, "image"])
-        data = dict(zip(rows[key], rows["image"].struct.field("bytes"), strict=True))
-        self._cache.put((table, part), data)
+        key = TABLES[place.table].key
+        rows = self._read(place.table, place.part, [key, "image"], place.kind)
+        data = dict(zip(rows[key].to_list(), rows["image"].struct.field("bytes").to_list(), strict=True))
+        self._cache.put(place, data)
         return data
 
     def _columns(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
         return pl.concat([self._read(table, part, columns) for part in self.parts])
 
-    def _read(self, table: str, part: int, columns: Sequence[str]) -> pl.DataFrame:
+    def _read(self, table: str, part: int, columns: Sequence[str], kind: str = "") -> pl.DataFrame:
+        """Columns of a part, of one kind when it is given."""
         path = table_path(self.path, table, part)
         try:
-            return pl.read_parquet(path, columns=list(columns), glob=False)
+            rows = pl.scan_parquet(path, glob=False)
+            return (rows.filter(pl.col("kind") == kind) if kind else rows).select(columns).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             again = f"`viewgen build RECIPE --out {self.path} --only {part}`"
             raise ShardError(f"{path}: cannot be read ({_one_line(error)}). Rebuild this part with {again}.") from None
 
 
+class _Place(NamedTuple):
+    """What is read at once: a part of a table, of views one kind."""
+
+    table: str
+    part: int
+    kind: str = ""
+
+
 class _Cache:
-    """Encoded images of the parts used last, up to a number of bytes; the newest part always stays."""
+    """Encoded images of the places used last, up to a number of bytes; the newest always stays."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._parts: OrderedDict[tuple[str, int], dict[str, bytes]] = OrderedDict()
+        self._held: OrderedDict[_Place, dict[str, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, int]) -> dict[str, bytes] | None:
+    def get(self, place: _Place) -> dict[str, bytes] | None:
         with self._lock:
-            if key in self._parts:
-                self._parts.move_to_end(key)
-            return self._parts.get(key)
+            if place in self._held:
+                self._held.move_to_end(place)
+            return self._held.get(place)
 
-    def put(self, key: tuple[str, int], data: dict[str, bytes]) -> None:
+    def put(self, place: _Place, data: dict[str, bytes]) -> None:
         with self._lock:
-            self._parts[key] = data
-            while len(self._parts) > 1 and self._held_bytes() > self._max_bytes:
-                self._parts.popitem(last=False)
+            self._held[place] = data
+            while len(self._held) > 1 and self._held_bytes() > self._max_bytes:
+                self._held.popitem(last=False)
 
     def _held_bytes(self) -> int:
-        return sum(len(image) for part in self._parts.values() for image in part.values())
+        return sum(len(image) for held in self._held.values() for image in held.values())
 
 
 def _rows_per_group(rows: pl.DataFrame) -> int:

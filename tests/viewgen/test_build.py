@@ -405,7 +405,17 @@ def test_the_card_and_the_manifest_count_the_same(built: Path) -> None:
     assert "| questions | 5 |" in card
     assert "| rejects | 5 |" in card
     assert "| views | 25 |" in card
-    assert card.startswith("---\nconfigs:\n- config_name: images\n")
+
+
+def test_the_card_tells_hugging_face_every_table_column_and_image(built: Path) -> None:
+    header = pytest.importorskip("yaml").safe_load((built / "README.md").read_text().split("---\n")[1])
+    files = [{"split": "rows", "path": f"{name}/*.parquet"} for name in TABLES]  # the word all is kept by Hugging Face
+    assert [config["data_files"] for config in header["configs"]] == [[file] for file in files]
+    for config, (name, table) in zip(header["dataset_info"], TABLES.items(), strict=True):
+        assert config["config_name"] == name
+        assert [feature["name"] for feature in config["features"]] == list(table.columns)
+    images = [f["name"] for c in header["dataset_info"] for f in c["features"] if f.get("dtype") == "image"]
+    assert images == ["image", "image"]
 
 
 def test_progress_is_told_while_building(source: Source, tmp_path: Path) -> None:

@@ -59,8 +59,18 @@ def test_a_small_cache_gives_the_same_bytes_as_a_large_one(built: Path) -> None:
     ids = [sample.views["crop"][0] for sample in ViewSet.open(built).samples("train", KINDS)] * 2
     small, large = ViewSet.open(built, cache_mb=0.0), ViewSet.open(built)
     assert [small.view_bytes([name]) for name in ids] == [large.view_bytes([name]) for name in ids]
-    assert len(small._cache._parts) == 1
-    assert len(large._cache._parts) == 3
+    assert len(small._cache._held) == 1
+    assert len(large._cache._held) == 3
+
+
+def test_views_of_a_kind_that_is_not_asked_for_are_not_kept_in_memory(built: Path) -> None:
+    view_set = ViewSet.open(built)
+    (sample, *_) = view_set.samples("train", KINDS)
+    view_set.view_bytes(sample.views["crop"])
+    assert {name for held in view_set._cache._held.values() for name in held} == {
+        "0-sign/positive/crop/0",
+        "1-sign/positive/crop/0",
+    }
 
 
 def blank_column(path: Path, column: str) -> None:
