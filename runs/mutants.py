@@ -171,7 +171,7 @@ def main() -> int:
     parser.add_argument("--mistakes-only", action="store_true", help="leave the sweep out")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for slow in ("beartype", "jaxtyping", "pydantic"):  # once here, not once in every child
+    for slow in ("beartype", "numpy", "pydantic"):  # once here, not once in every child
         importlib.import_module(slow)
     written = list(mistakes())
     swept = [] if options.mistakes_only else [*sweep(GATE), *sweep(LOSS)]

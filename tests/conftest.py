@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 
 from viewgen.build import BuildOptions, build_views
 from viewgen.demo import DemoConfig, write_demo
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # else every missing model is asked for again and again
+torch.set_num_threads(1)  # small models: two threads wait for each other more than they work
 
 RECIPE = """
 [source]

@@ -13,7 +13,7 @@ import torch
 from pydantic import ConfigDict
 
 from trainer.batches import PromptWriter, of_kinds
-from trainer.errors import DataError
+from trainer.errors import DataError, TrainerError
 from trainer.models import Student
 from trainer.rollout import RolloutConfig
 from trainer.scorers import scorer_named
@@ -46,7 +46,10 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if self.images_per_batch < 1 or self.max_new_tokens < 1 or self.num_questions < 0:
             raise ValueError("give images_per_batch >= 1, max_new_tokens >= 1 and num_questions >= 0")
-        scorer_named(self.scorer)
+        try:
+            scorer_named(self.scorer)
+        except TrainerError as refusal:
+            raise ValueError(str(refusal)) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ def step_metrics(done: Step, config: GateConfig) -> dict[str, float]:
     gate, rollouts = done.gate, done.rollouts
     length_B = rollouts.response_BT.sum(1).float()
     return {
-        "loss": sum(float(loss.total) for loss in done.losses),
+        "loss": sum(float(loss.total.detach()) for loss in done.losses),
         "divergence": sum(float(loss.divergence) for loss in done.losses),
         "gate/score_mean": float(gate.score_B.mean()),
         "gate/score_std": float(gate.score_B.std(correction=0)),

@@ -7,6 +7,7 @@ Log-probs are in nats, at the temperature that sampled the answers."""
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from pydantic import ConfigDict
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from trainer.errors import ModelError
+from trainer.gate import widened
 from trainer.loss import StudentTerms, exact_divergence
 from trainer.prefix import Picture, Prefix, Trunk, branch, extend_ids, head, see
 from trainer.prompts import Pixels, Processor, Prompt, stack_pixels
@@ -86,6 +89,8 @@ def load(name: str, config: ModelConfig, setting: str) -> Loaded:
         raise ModelError(
             f"{setting} = {name!r}: there is no such folder. Give a model's folder, a hub id or embedded:drawn-vlm."
         )
+    if not sys.stderr.isatty():
+        disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, config.dtype))
@@ -261,12 +266,12 @@ def token_terms(
     chunk at a time and are computed again for backward, so a large vocabulary costs time, not memory."""
 
     def chunk(hidden: Tensor, ids: Tensor, teacher_hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        logits = output(hidden).float() / (temperature or 1.0)
+        logits = widened(output(hidden)) / (temperature or 1.0)
         logp = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
         if teacher is None or teacher_hidden is None:
             return logp, None
         with torch.no_grad():
-            teacher_logits = teacher[0](teacher_hidden).float() / (temperature or 1.0)
+            teacher_logits = widened(teacher[0](teacher_hidden)) / (temperature or 1.0)
         return logp, exact_divergence(logits, teacher_logits)
 
     size = max(LOGITS_AT_ONCE // output.out_features, 1)

@@ -55,7 +55,7 @@ class DemoConfig:
     """Scenes to learn from."""
     num_selection: int = 100
     """Scenes for choosing settings or a checkpoint."""
-    num_test: int = 1000
+    num_test: int = 1100
     """Scenes for the final figure."""
     edge_px: int = 160
     """Width and height of a scene; a multiple of TOKEN_PX."""

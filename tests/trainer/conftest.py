@@ -57,4 +57,6 @@ def hybrid_model() -> PreTrainedModel:
 def tiny_model(request: pytest.FixtureRequest) -> PreTrainedModel:
     make: Callable[[], PreTrainedModel] = request.param
     torch.manual_seed(0)
-    return make().eval()  # type: ignore[no-untyped-call]
+    model = make()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model

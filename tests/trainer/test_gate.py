@@ -356,7 +356,7 @@ def test_a_wrong_value_from_a_file_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("record", [kind for kind in vars(trainer.gate).values() if is_dataclass(kind)], ids=str)
-def test_records_are_frozen_and_filled_by_name(record: Any) -> None:  # noqa: ANN401 - a dataclass
+def test_records_are_frozen_and_filled_by_name(record: Any) -> None:
     assert record.__dataclass_params__.frozen
     assert all(field.kw_only for field in fields(record))
     assert "__slots__" in vars(record)

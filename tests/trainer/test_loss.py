@@ -576,7 +576,7 @@ def test_random_weights_scale_their_own_rollout_alone() -> None:
 
 
 @pytest.mark.parametrize("record", [kind for kind in vars(trainer.loss).values() if is_dataclass(kind)], ids=str)
-def test_records_are_frozen_and_filled_by_name(record: Any) -> None:  # noqa: ANN401 - a dataclass
+def test_records_are_frozen_and_filled_by_name(record: Any) -> None:
     assert record.__dataclass_params__.frozen
     assert all(field.kw_only for field in fields(record))
     assert "__slots__" in vars(record)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from transformers import PreTrainedModel
 
+from trainer.gate import widened
 from trainer.prefix import Prefix, branch, extend_ids, head
 from trainer.rollout import RolloutConfig, Rollouts
 
@@ -37,11 +38,11 @@ def sample_rollouts(
     alive = torch.arange(num_rows, device=device)  # the rollout in each row of `state`
     ids_BT = torch.zeros(num_rows, max_new, dtype=torch.long, device=device)
     response_BT = torch.zeros(num_rows, max_new, dtype=torch.bool, device=device)
-    logp_BT, plain_logp_BT = torch.zeros(2, num_rows, max_new, device=device)
+    logp_BT, plain_logp_BT = widened(torch.zeros(2, num_rows, max_new, device=device, dtype=model.dtype))
     stop_V = torch.zeros(head(model).out_features, dtype=torch.bool, device=device)
     stop_V[list(eos_ids)] = True
     for step in range(max_new):
-        plain_NV = head(model)(state.last_BD).float().log_softmax(-1)
+        plain_NV = widened(head(model)(state.last_BD)).log_softmax(-1)
         ids_N, logp_N = _draw(plain_NV, config.temperature, never_ids, generator)
         ids_BT[alive, step], response_BT[alive, step] = ids_N, True
         logp_BT[alive, step], plain_logp_BT[alive, step] = logp_N, plain_NV.gather(1, ids_N[:, None])[:, 0]

@@ -48,7 +48,7 @@ class RunMaker:
     def samples(self, split: str) -> list[StoredSample]:
         return ViewSet.open(self.view_set).samples(split, ["crop", "off_region"], answers=True)
 
-    def facts(self, **more: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    def facts(self, **more: Any) -> None:
         facts = {
             "view_set": str(self.view_set),
             "name": "demo",
@@ -63,7 +63,7 @@ class RunMaker:
         lines = [json.dumps(self._step(step, num_steps)) for step in range(1, num_steps + 1)]
         self._text("metrics.jsonl", "".join(f"{line}\n" for line in lines))
 
-    def rollouts(self, steps: Sequence[int], num_siblings: int = 8, num_questions: int = 3, **more: Any) -> None:  # noqa: ANN401
+    def rollouts(self, steps: Sequence[int], num_siblings: int = 8, num_questions: int = 3, **more: Any) -> None:
         samples = self.samples("train")
         for step in steps:
             picked = self.stream.choice(len(samples), min(num_questions, len(samples)), replace=False)
@@ -72,14 +72,14 @@ class RunMaker:
             path.parent.mkdir(parents=True, exist_ok=True)
             pl.DataFrame(rows).write_parquet(path)
 
-    def evals(self, share_before: float = 0.4, share_after: float = 0.7, **more: Any) -> None:  # noqa: ANN401
+    def evals(self, share_before: float = 0.4, share_after: float = 0.7, **more: Any) -> None:
         samples = self.samples("test")
         for name, share in (("before", share_before), ("after", share_after)):
             rows = [{**self._verdict(sample, share), **more} for sample in samples]
             (self.folder / "evals").mkdir(parents=True, exist_ok=True)
             pl.DataFrame(rows).write_parquet(self.folder / "evals" / f"{name}.parquet")
 
-    def summary(self, **more: Any) -> None:  # noqa: ANN401
+    def summary(self, **more: Any) -> None:
         self._json("evals/summary.json", {**SUMMARY, **more})
 
     def whole(self, num_steps: int = 40) -> Path:

@@ -1,0 +1,156 @@
+"""A whole run, small: what it leaves, that it goes on exactly, and that it reads no answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import trainer.loop
+from trainer.batches import DataConfig
+from trainer.config import LoopConfig, OptimizerConfig, RunConfig
+from trainer.errors import CheckpointError
+from trainer.evaluate import EvalConfig
+from trainer.loop import lr_at, train
+from trainer.metrics import read_metrics
+from trainer.models import ModelConfig
+from trainer.prompts import PromptConfig
+from trainer.rollout import RolloutConfig
+from trainer.step import distill_step
+
+
+def config(views: Path, **changed: Any) -> RunConfig:
+    small = RunConfig(
+        data=DataConfig(view_set=str(views), question_kinds=("attribute",), images_per_step=2, questions_per_image=2),
+        model=ModelConfig(student="embedded:drawn-vlm"),
+        prompt=PromptConfig(view=""),
+        rollout=RolloutConfig(num_siblings=3, max_new_tokens=4),
+        optimizer=OptimizerConfig(lr=1e-3, lr_end=1e-4),
+        loop=LoopConfig(steps=4, save_every=2),
+        eval=EvalConfig(split=""),
+    )
+    return replace(small, **changed)
+
+
+def weights(run: Path, step: int = 4) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / f"step-{step:06d}" / "model.safetensors")
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def without_answers(views: Path, to: Path) -> Path:
+    """A copy of a view set whose questions lack the column of answers."""
+    shutil.copytree(views, to)
+    manifest = json.loads((to / "manifest.json").read_text())
+    for part in manifest["parts"]:
+        path = to / "questions" / f"part-{part['part']:05d}.parquet"
+        pl.read_parquet(path).drop("answer").write_parquet(path)
+        part["files"]["questions"]["bytes"] = path.stat().st_size
+    (to / "manifest.json").write_text(json.dumps(manifest))
+    return to
+
+
+def test_a_view_set_without_answers_trains_to_equal_bits(drawn_views: Path, tmp_path: Path) -> None:
+    train(config(drawn_views), tmp_path / "with", "")
+    bare = without_answers(drawn_views, tmp_path / "bare")
+    assert "answer" not in pl.read_parquet_schema(bare / "questions" / "part-00000.parquet")
+    train(config(bare), tmp_path / "without", "")
+    assert equal(weights(tmp_path / "with"), weights(tmp_path / "without"))
+
+
+def test_training_changes_the_weights_and_equal_seeds_give_equal_bits(drawn_views: Path, tmp_path: Path) -> None:
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train(config(drawn_views, loop=LoopConfig(steps=2, save_every=1, seed=seed)), tmp_path / name, "")
+    assert not equal(weights(tmp_path / "one", 1), weights(tmp_path / "one", 2))
+    assert equal(weights(tmp_path / "one", 2), weights(tmp_path / "same", 2))
+    assert not equal(weights(tmp_path / "one", 2), weights(tmp_path / "other", 2))
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_bits_of_one_that_was_not(
+    drawn_views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(config(drawn_views), tmp_path / "whole", "")
+    real, calls = distill_step, []
+
+    def dies_in_step_four(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(trainer.loop, "distill_step", dies_in_step_four)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(drawn_views), tmp_path / "cut", "")
+    monkeypatch.setattr(trainer.loop, "distill_step", real)
+    train(config(drawn_views), tmp_path / "cut", "")
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    timeless = [
+        [
+            {k: v for k, v in line.items() if "seconds" not in k}
+            for line in read_metrics(tmp_path / run / "metrics.jsonl")
+        ]
+        for run in ("whole", "cut")
+    ]
+    assert timeless[0] == timeless[1]
+    assert [line["step"] for line in timeless[1]] == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_is_loaded_by_plain_transformers_and_answers(drawn_views: Path, tmp_path: Path) -> None:
+    train(config(drawn_views), tmp_path / "run", "")
+    folder = tmp_path / "run" / "checkpoints" / "step-000004"
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder)
+    processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+    from PIL import Image
+
+    content = [{"type": "image"}, {"type": "text", "text": "What number is on the red circle?"}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(text=[text], images=[Image.new("RGB", (160, 160))], return_tensors="pt")
+    answer = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    assert answer.shape[1] > inputs["input_ids"].shape[1]
+
+
+def test_a_run_leaves_answers_rollouts_and_a_summary_that_agree(drawn_views: Path, tmp_path: Path) -> None:
+    asked = EvalConfig(scorer="number", question_kinds=("attribute",), max_new_tokens=4, views=("crop", "off_region"))
+    summary = train(config(drawn_views, eval=asked), tmp_path / "run", "trainer run")
+    before = pl.read_parquet(tmp_path / "run" / "evals" / "before.parquet")
+    assert summary["before"]["accuracy"] == before["right"].mean()
+    assert summary["before"]["num"] == before["image_id"].n_unique() == len(before) == 12
+    assert summary["with_positive_view"]["accuracy"] > summary["with_negative_view"]["accuracy"]
+    rollouts = pl.read_parquet(tmp_path / "run" / "rollouts" / "*.parquet")
+    assert len(rollouts) == 4 * 2 * 2 * 3
+    groups = rollouts.group_by("step", "question_id").agg(pl.col("weight").mean(), pl.len())
+    assert (groups["len"] == 3).all()
+    assert all(len(row["tokens"]) == len(row["token_ids"]) == len(row["gap"]) for row in rollouts.iter_rows(named=True))
+    assert json.loads((tmp_path / "run" / "evals" / "summary.json").read_text()) == summary
+
+
+def test_a_folder_belongs_to_one_configuration(drawn_views: Path, tmp_path: Path) -> None:
+    train(config(drawn_views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+    with pytest.raises(CheckpointError) as refusal:
+        train(config(drawn_views, loop=LoopConfig(steps=2)), tmp_path / "run", "")
+    assert str(refusal.value) == (
+        f"{tmp_path / 'run'}: holds a run with loop.steps = 1, now it is 2. Name another folder."
+    )
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    with pytest.raises(
+        CheckpointError, match=r"full: holds files but no readable run\.json\. Name an empty or new folder"
+    ):
+        train(config(drawn_views), tmp_path / "full", "")
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine() -> None:
+    schedule = OptimizerConfig(lr=1.0, lr_end=0.2, warmup_steps=4)
+    rates = [lr_at(step, 9, schedule) for step in range(9)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4:] == pytest.approx([1.0, 0.8828427, 0.6, 0.3171573, 0.2])

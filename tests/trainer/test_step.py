@@ -1,0 +1,138 @@
+"""The step and the run around it, on the real small model and a small real view set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from trainer.batches import Batch, Batches, DataConfig, PromptWriter
+from trainer.gate import GateConfig
+from trainer.loss import LossConfig
+from trainer.models import Loaded, ModelConfig, Student, Teacher, frozen_copy, load
+from trainer.prompts import PromptConfig
+from trainer.rollout import RolloutConfig
+from trainer.step import Step, StepConfig, distill_step
+from viewgen.shards import ViewSet
+
+CONFIG = StepConfig(
+    rollout=RolloutConfig(num_siblings=4, max_new_tokens=6), gate=GateConfig(), loss=LossConfig(), micro_batch=0
+)
+
+
+@pytest.fixture
+def loaded() -> Loaded:
+    """The shipped student, in float64: what is equal must be equal to many digits."""
+    found = load("embedded:drawn-vlm", ModelConfig(), "model.student")
+    found.model.to(torch.float64)  # type: ignore[arg-type]
+    return found
+
+
+@pytest.fixture
+def batch(drawn_views: Path, loaded: Loaded) -> Batch:
+    data = DataConfig(question_kinds=("attribute",), images_per_step=3, questions_per_image=3)
+    opened = ViewSet.open(drawn_views)
+    return next(Batches(opened, data, PromptWriter(opened, loaded.processor, PromptConfig(view=""), 1000), seed=0))
+
+
+def step(
+    loaded: Loaded, batch: Batch, config: StepConfig = CONFIG, teacher: Loaded | None = None
+) -> tuple[Step, Tensor]:
+    """One step and the gradient it leaves."""
+    student = Student(loaded, train_vision=False)
+    done = distill_step(student, Teacher(teacher or frozen_copy(loaded)), batch, config, Generator().manual_seed(1))
+    gradient = torch.cat([p.grad.flatten() for p in loaded.model.parameters() if p.grad is not None])
+    loaded.model.zero_grad()
+    return done, gradient
+
+
+def with_views(batch: Batch, positive: str, negative: str) -> Batch:
+    prompts = {"student": batch.student, "positive": batch.positive, "negative": batch.negative}
+    return replace(batch, positive=prompts[positive], negative=prompts[negative])
+
+
+@pytest.mark.parametrize("divergence", ["sampled", "exact"])
+def test_a_teacher_equal_to_the_student_that_sees_no_more_teaches_nothing(
+    loaded: Loaded, batch: Batch, divergence: str
+) -> None:
+    config = replace(CONFIG, loss=LossConfig(divergence=divergence))  # type: ignore[arg-type]
+    done, gradient = step(loaded, with_views(batch, "student", "negative"), config)
+    assert abs(sum(float(loss.divergence) for loss in done.losses)) < 1e-12
+    assert gradient.abs().max() < 1e-12
+
+
+def test_equal_views_open_no_gap_and_every_weight_is_one(loaded: Loaded, batch: Batch) -> None:
+    done, _ = step(loaded, with_views(batch, "positive", "positive"))
+    assert done.gate.gap_BT.abs().max() == 0
+    assert (done.gate.weight_B == 1).all()
+
+
+@pytest.mark.parametrize("divergence", ["sampled", "exact"])
+@pytest.mark.parametrize("micro_batch", [1, 5, 100])
+def test_micro_batches_change_no_gradient(loaded: Loaded, batch: Batch, micro_batch: int, divergence: str) -> None:
+    config = replace(CONFIG, loss=LossConfig(divergence=divergence))  # type: ignore[arg-type]
+    whole, expected = step(loaded, batch, config)
+    parts, found = step(loaded, batch, replace(config, micro_batch=micro_batch))
+    assert torch.equal(whole.rollouts.ids_BT, parts.rollouts.ids_BT)
+    assert expected.norm() > 0.01
+    assert (found - expected).norm() / expected.norm() < 1e-6
+    totals = [sum(float(loss.total.detach()) for loss in done.losses) for done in (whole, parts)]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-9)
+
+
+def test_the_order_of_questions_changes_no_score(loaded: Loaded, batch: Batch) -> None:
+    order = list(range(len(batch.samples)))[::-1]
+    turned = Batch(
+        samples=tuple(batch.samples[q] for q in order),
+        student=tuple(batch.student[q] for q in order),
+        positive=tuple(batch.positive[q] for q in order),
+        negative=tuple(batch.negative[q] for q in order),
+        position=batch.position,
+    )
+    student, teacher = Student(loaded, train_vision=False), Teacher(frozen_copy(loaded))
+    greedy = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=6)
+    rollouts = student.answer(batch.student, greedy, Generator())
+    mirrored = student.answer(turned.student, greedy, Generator())
+    assert torch.equal(rollouts.ids_BT, mirrored.ids_BT.flip(0))
+    pos, _ = teacher.score(rollouts, batch.positive, batch.negative)
+    sop, _ = teacher.score(mirrored, turned.positive, turned.negative)
+    assert (pos.logp_BT - sop.logp_BT.flip(0)).abs().max() < 1e-9
+
+
+def test_the_frozen_tower_and_the_teacher_stay_as_they_are_and_the_language_model_moves(
+    loaded: Loaded, batch: Batch
+) -> None:
+    teacher = frozen_copy(loaded)
+    student = Student(loaded, train_vision=False)
+    distill_step(student, Teacher(teacher, student), batch, CONFIG, Generator().manual_seed(1))
+    with_gradient = {name for name, p in loaded.model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert with_gradient
+    assert not any("visual" in name for name in with_gradient)
+    assert all(p.grad is None for p in teacher.model.parameters())
+
+
+def test_one_step_brings_the_student_nearer_to_the_positive_view(loaded: Loaded, batch: Batch) -> None:
+    teacher = frozen_copy(loaded)
+    config = replace(CONFIG, loss=LossConfig(divergence="exact"))
+    student = Student(loaded, train_vision=False)
+    before = distill_step(student, Teacher(teacher), batch, config, Generator().manual_seed(1))
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            if parameter.grad is not None:
+                parameter.sub_(parameter.grad, alpha=0.01)
+    loaded.model.zero_grad()
+    after, _ = step(loaded, batch, config, teacher)
+    assert sum(float(x.divergence) for x in after.losses) < sum(float(x.divergence) for x in before.losses)
+
+
+def test_sampled_tokens_are_priced_at_the_temperature_that_sampled_them(loaded: Loaded, batch: Batch) -> None:
+    student = Student(loaded, train_vision=False)
+    rollouts = student.answer(batch.student, replace(CONFIG.rollout, temperature=0.6), Generator().manual_seed(1))
+    with torch.no_grad():
+        logp_BT = student.score(student.read(batch.student), rollouts, None).logp_BT
+    # They differ by what the placeholders that are never sampled would have taken.
+    assert (logp_BT - rollouts.logp_BT)[rollouts.response_BT].abs().max() < 1e-4
+    assert (logp_BT - rollouts.plain_logp_BT)[rollouts.response_BT].abs().max() > 0.01

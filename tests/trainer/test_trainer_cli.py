@@ -1,0 +1,122 @@
+"""The command line: one clear line and exit code 2 for each mistake a user can make."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from trainer.cli import execute
+
+GOOD = """
+[data]
+view_set = "views"
+question_kinds = ["attribute"]
+images_per_step = 2
+questions_per_image = 2
+[model]
+student = "embedded:drawn-vlm"
+[prompt]
+view = ""
+[rollout]
+num_siblings = 2
+max_new_tokens = 4
+[loop]
+steps = 1
+[eval]
+scorer = "number"
+question_kinds = ["attribute"]
+max_new_tokens = 4
+"""
+
+
+@pytest.fixture
+def run_file(tmp_path: Path, drawn_views: Path) -> Path:
+    (tmp_path / "views").symlink_to(drawn_views)
+    (tmp_path / "run.toml").write_text(GOOD)
+    return tmp_path / "run.toml"
+
+
+def refused(run_file: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `trainer run` answers; it must be one line, and leave no folder behind."""
+    out = run_file.parent / "run"
+    assert execute(["run", str(run_file), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+    assert not out.exists()
+    return said.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "message"),
+    [
+        ("[rollout]", "[rolout]", "unknown setting 'rolout'. Did you mean 'rollout'?"),
+        ("num_siblings", "num_sibling", "unknown setting 'rollout.num_sibling'. Did you mean 'num_siblings'?"),
+        ("steps = 1", 'steps = "many"', "setting 'loop.steps' is 'many': "),
+        ("steps = 1", "steps = 0", "steps is 0; give a whole number >= 1"),
+        ('"number"', '"numbers"', "numbers"),
+        ('"views"', '""', "setting 'data.view_set' is missing. Name the folder that `viewgen build` wrote."),
+        ("[data]", "[data", "not TOML"),
+    ],
+)
+def test_a_wrong_setting_is_answered_with_its_name_and_the_remedy(
+    run_file: Path, capsys: pytest.CaptureFixture[str], was: str, now: str, message: str
+) -> None:
+    run_file.write_text(GOOD.replace(was, now, 1))
+    said = refused(run_file, capsys)
+    assert said.startswith(f"{run_file}: ")
+    assert message in said
+
+
+def test_a_missing_run_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(tmp_path / "gone.toml", capsys)
+    assert said == f"{tmp_path / 'gone.toml'}: there is no such file. Give the path of a TOML file."
+
+
+def test_a_view_set_of_another_schema_version_is_one_line(
+    run_file: Path, drawn_views: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_file.parent / "views").unlink()
+    shutil.copytree(drawn_views, run_file.parent / "views")
+    manifest = run_file.parent / "views" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
+    said = refused(run_file, capsys)
+    assert "99" in said
+    assert str(run_file.parent / "views") in said
+
+
+def test_a_view_set_that_is_not_there_is_one_line(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run_file.parent / "views").unlink()
+    assert str(run_file.parent / "views") in refused(run_file, capsys)
+
+
+def test_an_unknown_kind_of_view_is_answered_with_the_known_ones(
+    run_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_file.write_text(GOOD.replace("[data]", '[data]\nnegative = "blurred"', 1))
+    said = refused(run_file, capsys)
+    assert "'blurred'" in said
+    assert "crop, masked, off_region, off_region_downsampled, shuffled_patches" in said
+
+
+def test_a_misspelt_option_or_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["run", "x.toml", "--outt", "y"]) == 2
+    assert execute(["trian"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_run_says_what_it_reached_and_its_report_says_it_again(
+    run_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run_file.parent / "run"
+    assert execute(["run", str(run_file), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy from the full image alone, 12 held-out questions, 95 % intervals" in said
+    assert execute(["report", str(out), "--picture", str(run_file.parent / "one.png")]) == 0
+    again = capsys.readouterr().out
+    assert again.startswith(said[: said.index(f"{out}: done")])
+    assert f"page       {out / 'report.html'}" in again
+    assert (run_file.parent / "one.png").exists()
