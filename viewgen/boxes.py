@@ -1,8 +1,8 @@
 """Boxes in pixels: area, overlap, containment, growing, clipping. Pure.
 Leaves out: where boxes come from (regions.py) and what is cut with them (views.py).
 
-The one convention: x0, y0, x1, y1 in whole pixels, x to the right, y down, far edges outside. Width is x1 - x0; a box over
-a whole image of w x h pixels is (0, 0, w, h); two boxes that only touch do not overlap."""
+The one convention: x0, y0, x1, y1 in whole pixels, x to the right, y down, far edges outside. Width is x1 - x0; a box
+over a whole image of w x h pixels is (0, 0, w, h); two boxes that only touch do not overlap."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from viewgen.boxes import Box
 from viewgen.errors import RecipeError
+from viewgen.progress import Progress
 
 TOKEN_PX = 16
 COLOURS = {
@@ -154,7 +155,9 @@ def _ground(stream: np.random.Generator, edge_px: int) -> Image.Image:
     """A muted colour with soft patches and some grain."""
     base = stream.uniform(95, 165) + stream.uniform(-18, 18, 3)
     coarse = stream.normal(0, 14, (7, 7, 1)) + stream.normal(0, 5, (7, 7, 3))
-    patches = Image.fromarray(np.clip(base + coarse, 0, 255).astype(np.uint8)).resize((edge_px, edge_px), Image.Resampling.BICUBIC)
+    patches = Image.fromarray(np.clip(base + coarse, 0, 255).astype(np.uint8)).resize(
+        (edge_px, edge_px), Image.Resampling.BICUBIC
+    )
     grain = stream.integers(-6, 7, (edge_px, edge_px, 1)) * (stream.random((edge_px, edge_px, 1)) < 0.06)
     return Image.fromarray(np.clip(np.asarray(patches).astype(np.int16) + grain, 0, 255).astype(np.uint8))
 
@@ -208,7 +211,9 @@ def _draw_sign(stream: np.random.Generator, image: Image.Image, colour: str, sha
     corners = SHAPES[shape]
     if corners is None:
         reach = 1.95 * step
-        draw.ellipse((middle - reach, middle - reach, middle + reach, middle + reach), (*face, 255), (*rim, 255), _SMOOTH)
+        draw.ellipse(
+            (middle - reach, middle - reach, middle + reach, middle + reach), (*face, 255), (*rim, 255), _SMOOTH
+        )
     else:
         points = [(middle + x * step, middle + y * step) for x, y in corners]
         draw.polygon(points, (*face, 255), (*rim, 255), _SMOOTH)
@@ -247,19 +252,20 @@ def write_demo(out: Path, config: DemoConfig) -> int:
     (out / "images").mkdir(parents=True, exist_ok=True)
     questions: list[dict[str, object]] = []
     truth: list[dict[str, object]] = []
-    num_scenes = 0
-    for split, index in splits(config):
-        stream = scene_stream(config.seed, split, index)
-        scene = draw_scene(stream, config)
-        path = f"images/{split}-{index:05d}.png"
-        scene.image.save(out / path, compress_level=3)
-        for number, asked in enumerate(ask(stream, scene, config.num_relations)):
-            name = f"{split}-{index:05d}-{number}"
-            row = {"question_id": name, "image_path": path, "question": asked.text, "answer": asked.answer}
-            questions.append({**row, "kind": asked.kind, "split": split})
-            truth.append({"question_id": name, "boxes": [dict(zip(("x0", "y0", "x1", "y1"), sign.box.as_tuple(), strict=True)) for sign in asked.signs]})
-        num_scenes += 1
+    scenes = list(splits(config))
+    with Progress("draw", len(scenes), "scenes") as progress:
+        for split, index in progress.each(scenes):
+            stream = scene_stream(config.seed, split, index)
+            scene = draw_scene(stream, config)
+            path = f"images/{split}-{index:05d}.png"
+            scene.image.save(out / path, compress_level=3)
+            for number, asked in enumerate(ask(stream, scene, config.num_relations)):
+                name = f"{split}-{index:05d}-{number}"
+                row = {"question_id": name, "image_path": path, "question": asked.text, "answer": asked.answer}
+                questions.append({**row, "kind": asked.kind, "split": split})
+                boxes = [dict(zip(("x0", "y0", "x1", "y1"), s.box.as_tuple(), strict=True)) for s in asked.signs]
+                truth.append({"question_id": name, "boxes": boxes})
     box = pl.Struct({"x0": pl.Int32, "y0": pl.Int32, "x1": pl.Int32, "y1": pl.Int32})
     pl.DataFrame(truth, schema={"question_id": pl.String, "boxes": pl.List(box)}).write_parquet(out / "truth.parquet")
     pl.DataFrame(questions).write_parquet(out / "questions.parquet")
-    return num_scenes
+    return len(scenes)

@@ -1,4 +1,4 @@
-"""What viewgen raises for a mistake that a user can make: one message that says what, where, what was expected, what to do."""
+"""What viewgen raises for a mistake that a user can make: one message: what, where, what was expected, what to do."""
 
 
 class ViewgenError(Exception):

@@ -68,7 +68,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One picture to put beside the full image. Pixels travel as encoded bytes, so that what is stored is what was made."""
+    """One picture to put beside the full image, as encoded bytes: what is stored is what was made."""
 
     role: str
     """positive or negative."""
