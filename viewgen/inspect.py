@@ -12,7 +12,7 @@ import duckdb
 
 from viewgen.errors import ShardError
 from viewgen.progress import counted
-from viewgen.recipe import open_reader
+from viewgen.recipe import Connection, open_reader
 from viewgen.schema import TABLES
 from viewgen.shards import ViewSet
 
@@ -56,7 +56,7 @@ class Summary:
     """quantile, share: of the image's area that the evidence takes, over kept questions"""
 
 
-def connect(view_set: ViewSet) -> duckdb.DuckDBPyConnection:
+def connect(view_set: ViewSet) -> Connection:
     """A DuckDB with one view per table, which can read this view set and nothing else."""
     connection = open_reader(view_set.path.resolve())
     for table in TABLES:
@@ -107,7 +107,7 @@ def in_words(summary: Summary) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[dict[str, Any], ...]:
+def _rows(connection: Connection, query: str) -> tuple[dict[str, Any], ...]:
     result = connection.execute(query)
     names = [column[0] for column in result.description]
     return tuple(dict(zip(names, row, strict=True)) for row in result.fetchall())

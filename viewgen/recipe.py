@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
 from pydantic import ConfigDict
@@ -22,6 +22,12 @@ from viewgen.boxes import Box
 from viewgen.errors import RecipeError
 from viewgen.records import Annotation, Question
 from viewgen.settings import STRICT
+
+if TYPE_CHECKING:
+    Connection = duckdb.DuckDBPyConnection
+    Statement = duckdb.Statement
+else:  # beartype, which checks annotations while tests run, would keep DuckDB's classes alive beyond DuckDB's own end
+    Connection = Statement = object
 
 NEEDED = ("question_id", "image_path", "question")
 OPTIONAL = ("answer", "kind", "split", "boxes")
@@ -76,7 +82,7 @@ def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
         raise RecipeError(f"{recipe}: source.query failed: {_one_line(error)}.") from None
 
 
-def open_reader(root: Path) -> duckdb.DuckDBPyConnection:
+def open_reader(root: Path) -> Connection:
     """A DuckDB that can read below `root` and reach nothing else: no other file, no network, no Python variable."""
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
     connection.execute(f"SET allowed_directories = ['{str(root).replace(chr(39), chr(39) * 2)}']")
@@ -92,7 +98,7 @@ def _row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _one_select(connection: duckdb.DuckDBPyConnection, query: str, recipe: Path) -> duckdb.Statement:
+def _one_select(connection: Connection, query: str, recipe: Path) -> Statement:
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
