@@ -93,6 +93,15 @@ def test_a_resumed_run_keeps_the_lines_up_to_its_step(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_cut_file_is_written_beside_so_that_a_crash_leaves_the_old_one(path: Path, tmp_path: Path) -> None:
+    three_steps(path)
+    old, other_name = path.read_bytes(), tmp_path / "link"
+    other_name.hardlink_to(path)
+    keep_metrics_until(path, 1)
+    assert len(read_metrics(path)) == 1
+    assert other_name.read_bytes() == old
+
+
 def test_several_lines_of_one_step_are_kept_or_dropped_together(path: Path) -> None:
     append_metrics(path, 1, {"loss": 1.0})
     append_metrics(path, 2, {"loss": 0.5})

@@ -62,11 +62,11 @@ def test_a_confidence_outside_0_to_1_is_refused(confidence: float) -> None:
 
 
 def test_pairs_are_counted_question_by_question() -> None:
-    before = [True, True, False, False, False, True]
-    after = [True, False, True, True, False, True]
+    before = [True, True, True, False, False, False, False, False, False, False]
+    after = [True, False, False, True, True, True, False, False, False, False]
     pairs = count_pairs(before, after)
-    assert pairs == PairedCounts(both=2, only_before=1, only_after=2, neither=1)
-    assert pairs.total == 6
+    assert pairs == PairedCounts(both=1, only_before=2, only_after=3, neither=4)
+    assert pairs.total == 10
 
 
 def test_answers_to_different_questions_cannot_be_paired() -> None:
