@@ -8,11 +8,13 @@ export TOKENIZERS_PARALLELISM = false
 
 .PHONY: demo test clean
 
+# Always from the start: views and runs of an older version are not gone on with.
 demo: $(VENV)/.installed
+	rm -rf $(OUT)
 	$(BIN)/viewgen demo --out $(OUT)/scenes
 	$(BIN)/viewgen build datasets/demo.toml --out $(OUT)/views
 	$(BIN)/trainer run runs/demo.toml --out $(OUT)/run
-	$(BIN)/trainer report $(OUT)/run
+	$(BIN)/trainer report $(OUT)/run --picture $(OUT)/demo.png
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -79,10 +79,17 @@ def report(
     if summary.exists():
         print(in_words(json.loads(summary.read_text(encoding="utf-8"))))
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    print(f"view set   {facts['view_set']}")
+    if "minutes" in facts:
+        print(f"minutes    {facts['minutes']}")
+    print(f"view set   {_from_here(Path(facts['view_set']))}")
     print(f"page       {page}")
     if picture:
         print(f"picture    {readme_picture(run, picture)}")
+
+
+def _from_here(path: Path) -> Path:
+    """Relative to the folder worked in, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def in_words(summary: Mapping[str, Any]) -> str:
