@@ -99,7 +99,12 @@ def test_letters_that_are_no_choice_are_not_read(answer: str) -> None:
 def test_a_letter_beyond_the_options_is_not_read() -> None:
     assert read_choice("(D)", ("yes", "no")) is None
     assert read_choice("(D)", ("yes", "no", "both", "neither")) == "D"
-    assert read_choice("(E)") == "E"
+    assert read_choice("(H)") == "H"
+    assert read_choice("(I)") is None
+
+
+def test_an_option_that_is_itself_a_letter_does_not_hide_the_letters() -> None:
+    assert read_choice("I say so: C.", ("C", "D", "E", "F")) == "C"
 
 
 def test_an_options_own_letters_are_not_read_as_a_choice() -> None:
@@ -133,6 +138,9 @@ def test_the_truth_may_be_an_options_text() -> None:
         ("  The   Red sign! ", "red sign"),
         ("blue-green", "Blue green"),
         ("don't", "dont"),
+        ("don’t", "dont"),
+        ("−5", "-5"),
+        (" ?! ", "?!"),
         ("7", "7."),
         ("A", "a"),
         ("the A", "A"),
@@ -167,6 +175,7 @@ def test_exact_match_tells_different_answers_apart(answer: str, truth: str) -> N
 def test_what_normalising_leaves() -> None:
     assert normalised("  The 2 Signs, (red) & a -1.5° one...") == "2 signs red -1.5° one"
     assert normalised("?!") == "?!"
+    assert normalised("red.5 5.red a.b") == "red 5 5 red b"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +190,7 @@ def test_what_normalising_leaves() -> None:
         ("pages 3-5", "5", True),
         ("−5", "-5", True),
         ("A7", "7", True),
-        ("seven", "7", True),
+        ("Seven", "7", True),
         ("the one on the left shows 4", "4", True),
         ("4 is the one", "4", True),
         ("7", "-7", False),

@@ -40,6 +40,7 @@ def test_wilsons_interval_by_hand() -> None:
 def test_all_and_nothing_stay_within_0_and_1() -> None:
     assert proportion(7, 7).high == 1.0
     assert proportion(7, 7).low < 1.0
+    assert proportion(1, 1).low > 0.0
     assert proportion(0, 7).low == 0.0
     assert proportion(0, 7).high == pytest.approx(1 - proportion(7, 7).low)
 
@@ -87,12 +88,22 @@ def test_the_paired_interval_turns_round_with_the_pairs() -> None:
     assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
 
 
-def test_uncorrelated_pairs_have_the_interval_of_two_independent_shares() -> None:
-    # 6 of 8 before, 4 of 8 after, independent: 3 both, 3 and 1 alone, 1 neither
-    difference = paired_difference(PairedCounts(both=3, only_before=3, only_after=1, neither=1))
-    before, after = proportion(6, 8), proportion(4, 8)
-    assert difference.low == pytest.approx(-0.25 - math.hypot(0.5 - after.low, before.high - 0.75))
-    assert difference.high == pytest.approx(-0.25 + math.hypot(after.high - 0.5, 0.75 - before.low))
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        PairedCounts(both=3, only_before=3, only_after=1, neither=1),  # 3 * 1 - 3 * 1 = 0
+        PairedCounts(both=3, only_before=2, only_after=1, neither=2),  # 3 * 2 - 2 * 1 = 4, which 8 / 2 takes away
+        PairedCounts(both=2, only_before=2, only_after=1, neither=2),  # 2 * 2 - 2 * 1 = 2, of which nothing is left
+    ],
+)
+def test_uncorrelated_pairs_have_the_interval_of_two_independent_shares(pairs: PairedCounts) -> None:
+    difference = paired_difference(pairs)
+    before = proportion(pairs.both + pairs.only_before, pairs.total)
+    after = proportion(pairs.both + pairs.only_after, pairs.total)
+    value = after.value - before.value
+    assert difference.value == value
+    assert difference.low == pytest.approx(value - math.hypot(after.value - after.low, before.high - before.value))
+    assert difference.high == pytest.approx(value + math.hypot(after.high - after.value, before.value - before.low))
 
 
 def test_a_negative_correlation_widens_the_interval() -> None:
