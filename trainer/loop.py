@@ -88,7 +88,7 @@ def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
     else:
         second = frozen_copy(first)
     loaded = load(str(saved), config.model, "checkpoint") if saved else first
-    student = Student(loaded, config.model.train_vision)
+    student = Student(loaded, config.model.train_vision, config.model.checkpoint_prefix)
     # An equal, frozen vision tower sees the same in both: then an image is looked at once.
     shares = not config.model.teacher and not config.model.train_vision
     teacher = Teacher(second, student if shares else None)

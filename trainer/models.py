@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,12 +25,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from transformers.utils.logging import disable_progress_bar
 
 from trainer.errors import ModelError
+from trainer.families import Picture, eyes, never_ids, see
 from trainer.gate import widened
 from trainer.loss import StudentTerms, exact_divergence
-from trainer.prefix import Picture, Prefix, Trunk, branch, extend_ids, head, see
-from trainer.prompts import Pixels, Processor, Prompt, stack_pixels
+from trainer.prefix import Prefix, Trunk, branch, extend_ids, head
+from trainer.prompts import Pixels, Processor, Prompt
 from trainer.rollout import RolloutConfig, Rollouts
 from trainer.rollout.sample import sample_rollouts
+from trainer.states import checkpointed
 from trainer.tree import read_prompts
 from viewgen.settings import STRICT
 
@@ -54,6 +56,9 @@ class ModelConfig:
     """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
     train_vision: bool = False
     """Train the vision tower too. Frozen, its features are computed once per image for student, teacher and views."""
+    checkpoint_prefix: bool = False
+    """Keep of a prompt's layers only what goes in and their state, and compute the rest again for the backward pass:
+    less memory for long prompts, one more forward pass of theirs. The gradient is the same."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,11 +127,11 @@ def check_pair(student: Loaded, teacher: Loaded) -> None:
 class Reader:
     """A model that reads prompts. Its vision tower sees each image once as long as the image is kept."""
 
-    def __init__(self, loaded: Loaded, eyes: Reader | None = None) -> None:
-        """`eyes`: another reader with an equal, frozen vision tower, whose features serve here too."""
+    def __init__(self, loaded: Loaded, sees_with: Reader | None = None) -> None:
+        """`sees_with`: another reader with an equal, frozen vision tower, whose features serve here too."""
         self.model = loaded.model
         self.processor = loaded.processor
-        self._seen: WeakKeyDictionary[Pixels, Picture] = eyes._seen if eyes else WeakKeyDictionary()
+        self._seen: WeakKeyDictionary[Pixels, Picture] = sees_with._seen if sees_with else WeakKeyDictionary()
 
     def look(self, prompts: Sequence[Prompt]) -> dict[Pixels, Picture]:
         """The pictures of all images in the prompts."""
@@ -134,12 +139,8 @@ class Reader:
         new = [image for image in images if image not in self._seen]
         if new:
             with torch.no_grad():
-                self._seen.update(zip(new, self._see(new), strict=True))
+                self._seen.update(zip(new, see(self.model, new), strict=True))
         return {image: self._seen[image] for image in images}
-
-    def _see(self, images: Sequence[Pixels]) -> list[Picture]:
-        patches, grids = stack_pixels(images)
-        return see(self.model, patches.to(self.model.device, self.model.dtype), grids.to(self.model.device))
 
     def read(self, prompts: Sequence[Prompt]) -> Prefix:
         """The state after each prompt."""
@@ -159,31 +160,34 @@ class Reader:
 class Student(Reader):
     """The model that is trained."""
 
-    def __init__(self, loaded: Loaded, train_vision: bool) -> None:
+    def __init__(self, loaded: Loaded, train_vision: bool, checkpoint_prefix: bool = False) -> None:
         super().__init__(loaded)
         # No dropout: an update must price the tokens under the distribution that they were sampled from.
         self.model.eval()  # type: ignore[no-untyped-call]
         self._trains_vision = train_vision
+        self._checkpoints = checkpoint_prefix
         if not train_vision:
-            self.model.model.visual.requires_grad_(False)
+            for weight in eyes(self.model):
+                weight.requires_grad_(False)
 
     def look(self, prompts: Sequence[Prompt]) -> dict[Pixels, Picture]:
         """The pictures of all images in the prompts; looked at anew, with gradient, when the tower is trained."""
         if not self._trains_vision:
             return super().look(prompts)
         images = list(dict.fromkeys(image for prompt in prompts for image in prompt.images))
-        return dict(zip(images, self._see(images), strict=True))
+        return dict(zip(images, see(self.model, images), strict=True))
 
     def answer(self, prompts: Sequence[Prompt], config: RolloutConfig, generator: Generator) -> Rollouts:
         """Sample G siblings for each prompt."""
         with torch.no_grad():
             read = self.read(prompts)
-        return sample_rollouts(self.model, read, config, self._eos_ids(), self._never_ids(), generator)
+        return sample_rollouts(self.model, read, config, self._eos_ids(), never_ids(self.model), generator)
 
     @contextmanager
     def reading(self, prompts: Sequence[Prompt]) -> Iterator[Prefix]:
         """The prompts' states with gradient; their own backward pass runs once, when the block ends."""
-        trunk = Trunk(self.read(prompts))
+        with checkpointed(self.model) if self._checkpoints else nullcontext():
+            trunk = Trunk(self.read(prompts))
         yield trunk.tip
         trunk.backward()
 
@@ -215,17 +219,12 @@ class Student(Reader):
         listed = named if isinstance(named, list) else [named]
         return {i for i in [*listed, self.processor.tokenizer.eos_token_id] if i is not None}
 
-    def _never_ids(self) -> list[int]:
-        """Placeholders of images and videos, and what brackets them."""
-        names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-        return [i for i in (getattr(self.model.config, name, None) for name in names) if i is not None]
-
 
 class Teacher(Reader):
     """A frozen model. Nothing it computes carries a gradient."""
 
-    def __init__(self, loaded: Loaded, eyes: Reader | None = None) -> None:
-        super().__init__(loaded, eyes)
+    def __init__(self, loaded: Loaded, sees_with: Reader | None = None) -> None:
+        super().__init__(loaded, sees_with)
         self.model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()

@@ -1,40 +1,29 @@
 """A prompt computed once and shared by all that continues it, with gradient or without, exactly.
 A Prefix is the state of a model after some tokens, for several rows: `extend` reads further tokens, `branch` gives rows
 their own copies, `Trunk` lets many micro-batches run backward above one prefix and the prefix itself once.
-Leaves out: what the tokens mean (prompts.py), sampling (rollout/), and what the hidden states are used for.
+Leaves out: what the tokens mean (prompts.py), images (families.py), the states (states.py), sampling (rollout/).
 
 B rows   L new tokens   P columns already cached   D hidden size   V vocabulary
 Rows of one call may differ in length: the shorter ones are padded on the right. Padding is harmless for the tokens before
 it; what follows is told by `real_BP` which columns to skip. A model whose state is not a plain list of tokens (linear
 attention, sliding windows) could not skip them, so its rows are never padded before something that continues them:
-see `pads_freely`."""
+see `pads_freely`. Where a model's state cannot be shared, a Prefix is the text so far, and reading reads it all again."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from types import MethodType
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """One image after the vision tower: what stands in for its placeholder tokens. Computed once, read anywhere."""
-
-    grid: tuple[int, int, int]
-    """Patches along time, height and width."""
-    embeds: Float[Tensor, "N D"]
-    deepstack: tuple[Float[Tensor, "N D"], ...] = ()
-    """Further features that some models add to their first layers."""
+from trainer.families import Picture, family_of, features_of, read_whole, token_kinds
+from trainer.states import copy_cache, empty_cache, join_caches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,39 +33,29 @@ class Segment:
     ids: tuple[int, ...]
     pictures: tuple[Picture, ...] = ()
 
+    def then(self, more: Segment) -> Segment:
+        """Both, one after the other."""
+        return Segment(self.ids + more.ids, self.pictures + more.pictures)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prefix:
     """The state of a model after some tokens, one row per sequence."""
 
-    cache: Cache
+    cache: Cache | None
+    """None where it cannot be shared."""
     real_BP: Bool[Tensor, "B P"]
     """False on padding columns."""
     position_B: Int[Tensor, " B"]
     """Position of the next token."""
     last_BD: Float[Tensor, "B D"]
     """Hidden state of each row's last token: it predicts the next one."""
+    texts: tuple[Segment, ...] = ()
+    """All that each row has read, where there is no cache."""
 
     @property
     def num_rows(self) -> int:
         return len(self.position_B)
-
-
-def pads_freely(model: PreTrainedModel) -> bool:
-    """Whether padding in the middle of a row can be masked out: plain attention in every layer."""
-    kinds = getattr(model.config.get_text_config(), "layer_types", None)
-    return kinds is None or set(kinds) == {"full_attention"}
-
-
-def see(model: PreTrainedModel, pixels: Float[Tensor, "S K"], grids: Int[Tensor, "I 3"]) -> list[Picture]:
-    """Run the vision tower once over I images whose patches lie one after another (S patches of K numbers)."""
-    features = model.model.get_image_features(pixels, grids, return_dict=True)
-    stacks = [tuple(layer[i] for layer in getattr(features, "deepstack_features", ())) for i in range(len(grids))]
-    sizes = [tuple(int(n) for n in grid) for grid in grids.tolist()]
-    return [
-        Picture((size[0], size[1], size[2]), embeds, stack)
-        for size, embeds, stack in zip(sizes, features.pooler_output, stacks, strict=True)
-    ]
 
 
 def extend(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Segment]) -> tuple[Tensor, Prefix]:
@@ -84,6 +63,8 @@ def extend(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Seg
 
     Returns the hidden states of the new tokens (B, L, D) and the prefix after them; the prefix given is left as it was.
     Rows shorter than L are padded on the right; their states at padding are meaningless."""
+    if family_of(model) is None:
+        return _extend_whole(model, prefix, segments)
     device = model.device
     lengths = [len(segment.ids) for segment in segments]
     ids_BL = torch.zeros(len(segments), max(lengths), dtype=torch.long)
@@ -94,9 +75,7 @@ def extend(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Seg
     start_B = torch.zeros(len(segments), dtype=torch.long) if prefix is None else prefix.position_B.cpu()
     position, next_B = _positions(model, segments, ids_BL, start_B)
     pictures = [picture for segment in segments for picture in segment.pictures]
-    hidden_BLD, cache = _forward(
-        model, ids_BL.to(device), position.to(device), real_BL.to(device), prefix, _features(pictures)
-    )
+    hidden_BLD, cache = _forward(model, ids_BL.to(device), position.to(device), real_BL.to(device), prefix, pictures)
     before_BP = real_BL[:, :0] if prefix is None else prefix.real_BP
     last_BD = hidden_BLD[torch.arange(len(segments), device=device), (length_B - 1).to(device)]
     after = Prefix(cache, torch.cat([before_BP.to(device), real_BL.to(device)], 1), next_B.to(device), last_BD)
@@ -107,10 +86,14 @@ def extend_ids(
     model: PreTrainedModel, prefix: Prefix, ids_BL: Int[Tensor, "B L"], real_BL: Bool[Tensor, "B L"]
 ) -> tuple[Tensor, Prefix]:
     """Read plain tokens, right-padded, on top of a prefix: `extend` without pictures and without Python per row."""
+    if prefix.cache is None:
+        rows = zip(ids_BL.tolist(), real_BL.sum(1).tolist(), strict=True)
+        hidden_BLD, after = _extend_whole(model, prefix, [Segment(tuple(ids[:length])) for ids, length in rows])
+        return F.pad(hidden_BLD, (0, 0, 0, ids_BL.shape[1] - hidden_BLD.shape[1])), after
     steps = torch.arange(ids_BL.shape[1], device=ids_BL.device)
     position_BL = prefix.position_B[:, None] + steps
     position = position_BL.expand(3, -1, -1) if hasattr(model.model, "get_rope_index") else position_BL
-    hidden_BLD, cache = _forward(model, ids_BL, position, real_BL, prefix, None)
+    hidden_BLD, cache = _forward(model, ids_BL, position, real_BL, prefix, ())
     length_B = real_BL.sum(1)
     last_BD = hidden_BLD[torch.arange(len(ids_BL), device=ids_BL.device), length_B - 1]
     return hidden_BLD, Prefix(cache, torch.cat([prefix.real_BP, real_BL], 1), prefix.position_B + length_B, last_BD)
@@ -119,21 +102,23 @@ def extend_ids(
 def branch(prefix: Prefix, row_N: Int[Tensor, " N"]) -> Prefix:
     """A prefix of N rows, row n a copy of row row_N[n]; differentiable, and the given prefix stays untouched."""
     row_N = row_N.to(prefix.last_BD.device)
-    cache = _copy(prefix.cache, lambda state: state.index_select(0, row_N))
-    return Prefix(cache, prefix.real_BP[row_N], prefix.position_B[row_N], prefix.last_BD.index_select(0, row_N))
+    cache = prefix.cache and copy_cache(prefix.cache, lambda state: state.index_select(0, row_N))
+    last_ND = prefix.last_BD.index_select(0, row_N)
+    texts = tuple(prefix.texts[row] for row in row_N.tolist()) if prefix.texts else ()
+    return Prefix(cache, prefix.real_BP[row_N], prefix.position_B[row_N], last_ND, texts)
 
 
 def join(prefixes: Sequence[Prefix]) -> Prefix:
     """All rows of several prefixes in one, in order. Shorter ones are padded on the left; the padding is masked out."""
     if len(prefixes) == 1:
         return prefixes[0]
-    width = max(prefix.real_BP.shape[1] for prefix in prefixes)
-    widened = [_copy(p.cache, partial(_pad_left, num=width - p.real_BP.shape[1]), tokens=True) for p in prefixes]
-    cache = copy.copy(widened[0])
-    cache.layers = [_join_layers(layers) for layers in zip(*(c.layers for c in widened), strict=True)]
-    real_BP = torch.cat([F.pad(p.real_BP, (width - p.real_BP.shape[1], 0)) for p in prefixes])
+    caches = [prefix.cache for prefix in prefixes if prefix.cache is not None]
+    widths = [prefix.real_BP.shape[1] for prefix in prefixes]
+    real_BP = torch.cat([F.pad(p.real_BP, (max(widths) - p.real_BP.shape[1], 0)) for p in prefixes])
     position_B = torch.cat([prefix.position_B for prefix in prefixes])
-    return Prefix(cache, real_BP, position_B, torch.cat([prefix.last_BD for prefix in prefixes]))
+    last_BD = torch.cat([prefix.last_BD for prefix in prefixes])
+    texts = tuple(text for prefix in prefixes for text in prefix.texts)
+    return Prefix(join_caches(caches, widths) if caches else None, real_BP, position_B, last_BD, texts)
 
 
 class Trunk:
@@ -145,8 +130,8 @@ class Trunk:
     def __init__(self, prefix: Prefix) -> None:
         self._roots: list[Tensor] = []
         self._leaves: list[Tensor] = []
-        cache = _copy(prefix.cache, self._cut)
-        self.tip = Prefix(cache, prefix.real_BP, prefix.position_B, self._cut(prefix.last_BD))
+        cache = prefix.cache and copy_cache(prefix.cache, self._cut)
+        self.tip = replace(prefix, cache=cache, last_BD=self._cut(prefix.last_BD))
 
     def _cut(self, state: Tensor) -> Tensor:
         leaf = state.detach().requires_grad_(state.requires_grad)
@@ -175,23 +160,41 @@ def _forward(
     position: Tensor,
     real_BL: Tensor,
     prefix: Prefix | None,
-    features: dict[str, Any] | None,
+    pictures: Sequence[Picture],
 ) -> tuple[Tensor, Cache]:
+    family = family_of(model)
+    assert family is not None
     if prefix is None:
-        cache: Cache = DynamicCache(config=model.config.get_text_config())
-        real_BP = real_BL
+        cache, real_BP = empty_cache(model), real_BL
     else:
-        cache, real_BP = _copy(prefix.cache, lambda state: state), torch.cat([prefix.real_BP, real_BL], 1)
+        assert prefix.cache is not None
+        cache = copy_cache(prefix.cache, lambda state: state)
+        real_BP = torch.cat([prefix.real_BP, real_BL], 1)
+    num_before = real_BP.shape[1] - ids_BL.shape[1]
     out = model.model(
         input_ids=ids_BL,
         position_ids=position,
         # Trailing padding needs no mask (nothing real looks ahead), and no mask is the fast path of every kernel.
-        attention_mask=None if bool(real_BP[:, : real_BP.shape[1] - ids_BL.shape[1]].all()) else real_BP.long(),
+        attention_mask=None if bool(real_BP[:, :num_before].all()) else real_BP.long(),
         past_key_values=cache,
         use_cache=True,
-        mm_encoder_outputs=features,
+        mm_encoder_outputs=features_of(family, pictures),
+        **(token_kinds(model, family, ids_BL, num_before) if pictures else {}),
     )
     return out.last_hidden_state, out.past_key_values
+
+
+def _extend_whole(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Segment]) -> tuple[Tensor, Prefix]:
+    """`extend` without sharing: each row by itself from its first token on."""
+    texts = tuple(segments)
+    if prefix is not None:
+        texts = tuple(before.then(more) for before, more in zip(prefix.texts, segments, strict=True))
+    states = [read_whole(model, torch.tensor(text.ids), text.pictures) for text in texts]
+    new = [state[-len(more.ids) :] for state, more in zip(states, segments, strict=True)]
+    position_B = torch.tensor([len(text.ids) for text in texts], device=model.device)
+    real_BP = torch.ones(len(texts), 0, dtype=torch.bool, device=model.device)
+    after = Prefix(None, real_BP, position_B, torch.stack([state[-1] for state in states]), texts)
+    return pad_sequence(new, batch_first=True), after
 
 
 def _positions(
@@ -208,82 +211,15 @@ def _positions(
     for row, segment in enumerate(segments):
         ids_L = ids_BL[row, : len(segment.ids)]
         image_L = ids_L == model.config.image_token_id
-        grids = tuple(picture.grid for picture in segment.pictures)
-        key = (tuple(image_L.tolist()), grids)
+        grids = [picture.inputs["image_grid_thw"].cpu() for picture in segment.pictures]
+        key = (tuple(image_L.tolist()), tuple(tuple(grid[0].tolist()) for grid in grids))
         if key not in known:
             alone = model.model.get_rope_index(
                 ids_L[None],
                 mm_token_type_ids=image_L[None].int(),
-                image_grid_thw=torch.tensor(grids) if grids else None,
+                image_grid_thw=torch.cat(grids) if grids else None,
             )[0]
             known[key] = alone[:, 0]
         position_3BL[:, row, : len(ids_L)] = known[key] + start_B[row]
         next_B[row] = start_B[row] + int(known[key].max()) + 1
     return position_3BL, next_B
-
-
-def _features(pictures: Sequence[Picture]) -> dict[str, Any] | None:
-    """Pictures in the form in which a model's forward takes features that were computed before."""
-    if not pictures:
-        return None
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
-
-    layers: Any = list(zip(*(picture.deepstack for picture in pictures), strict=True))
-    embeds: Any = tuple(picture.embeds for picture in pictures)
-    return {"image": BaseModelOutputWithDeepstackFeatures(pooler_output=embeds, deepstack_features=layers)}
-
-
-def _states(layer: Any) -> Iterator[tuple[dict[Any, Any], Any]]:  # noqa: ANN401 - cache layers share no useful type
-    """(owner, key) of every state tensor in a layer of a cache."""
-    if hasattr(layer, "recurrent_states"):
-        for states in (layer.conv_states, layer.recurrent_states):
-            yield from ((states, index) for index in states)
-    if isinstance(layer, DynamicLayer) and layer.is_initialized:
-        yield layer.__dict__, "keys"
-        yield layer.__dict__, "values"
-
-
-def _pad_left(state_BHPK: Tensor, num: int) -> Tensor:
-    return F.pad(state_BHPK, (0, 0, num, 0))
-
-
-def _join_layers(layers: Sequence[Any]) -> Any:  # noqa: ANN401
-    """One layer of a cache with the rows of all."""
-    joined = layers[0]
-    for spots in zip(*(list(_states(layer)) for layer in layers), strict=True):
-        owner, key = spots[0]
-        owner[key] = torch.cat([o[k] for o, k in spots])
-    return joined
-
-
-def _copy(cache: Cache, change: Callable[[Tensor], Tensor], tokens: bool = False) -> Cache:
-    """A cache of its own whose states are change(state); with `tokens`, only the states that grow with each token."""
-    twin = copy.copy(cache)
-    twin.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in twin.layers:
-        for name in ("conv_states", "recurrent_states"):
-            if hasattr(layer, name):
-                setattr(layer, name, dict(getattr(layer, name)))
-        for owner, key in list(_states(layer)):
-            if owner[key] is not None and (not tokens or owner is layer.__dict__):
-                owner[key] = change(owner[key])
-        _keep_graph(layer)
-    return twin
-
-
-def _keep_graph(layer: Any) -> None:  # noqa: ANN401
-    """Linear-attention layers write into their state, which autograd forbids: let a copy assign instead."""
-    if hasattr(layer, "recurrent_states"):
-        layer.update_conv_state = MethodType(_assign_conv, layer)
-        layer.update_recurrent_state = MethodType(_assign_recurrent, layer)
-
-
-def _assign_conv(self: Any, conv_states: Tensor, state_idx: int = 0, **_: object) -> Tensor:  # noqa: ANN401
-    full = torch.cat([self.conv_states[state_idx], conv_states], -1)
-    self.conv_states[state_idx] = full[..., -self.conv_kernel_size[state_idx] :]
-    return full
-
-
-def _assign_recurrent(self: Any, recurrent_states: Tensor, state_idx: int = 0, **_: object) -> Tensor:  # noqa: ANN401
-    self.recurrent_states[state_idx] = recurrent_states
-    return recurrent_states

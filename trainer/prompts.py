@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
 from PIL import Image
 from pydantic import ConfigDict
 from torch import Tensor
@@ -44,11 +44,10 @@ class PromptConfig:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Pixels:
-    """One image, processed once: its patches, and the text its placeholder becomes."""
+    """One image, processed once: what the model asks of it, and the text its placeholder becomes."""
 
-    patches_SK: Float[Tensor, "S K"]
-    grid_3: Int[Tensor, " 3"]
-    """Patches along time, height and width."""
+    inputs: Mapping[str, Tensor]
+    """What the model's own image processor makes of this image alone: pixel_values, and a grid, sizes or a mask."""
     placeholder: str
     num_tokens: int
     """Placeholder tokens that the image's features stand in for."""
@@ -65,17 +64,28 @@ class Prompt:
     path: tuple[str, ...] = ()
     """What the prompt is about, widest first: image, question, view. Prompts that agree in a first step share it."""
 
+    @property
+    def image_starts(self) -> tuple[int, ...]:
+        """Where in `ids` each image's first placeholder stands. Tokens that name its tiles may lie between them."""
+        befores = (0, *self.image_ends[:-1])
+        return tuple(
+            self.ids.index(self.ids[end - 1], before) for before, end in zip(befores, self.image_ends, strict=True)
+        )
+
 
 def process_images(processor: Processor, images: Sequence[Image.Image]) -> list[Pixels]:
-    """Resize and cut images as the model's own image processor does, all in one call."""
-    inputs = processor.image_processor(images=list(images), return_tensors="pt")
-    grids_I3 = inputs["image_grid_thw"]
-    patches = inputs["pixel_values"].split(grids_I3.prod(-1).tolist())
-    texts = [processor.replace_image_token(inputs, image_idx=i) for i in range(len(images))]
-    return [
-        Pixels(patches_SK, grid_3, text, text.count(processor.image_token))
-        for patches_SK, grid_3, text in zip(patches, grids_I3, texts, strict=True)
-    ]
+    """Resize and cut images as the model's own image processor does, each as the only one of its prompt: what an image
+    turns into must not depend on those beside it, or it could not be shared."""
+    return [_process(processor, image) for image in images]
+
+
+def _process(processor: Processor, image: Image.Image) -> Pixels:
+    inputs = processor.image_processor(images=[image], return_tensors="pt")
+    text = processor.replace_image_token(inputs, image_idx=0)
+    # What stands in the chat template for an image may be another token than what its features replace.
+    placeholder = processor.tokenizer.convert_ids_to_tokens(processor.image_token_id)
+    tensors = {name: tensor for name, tensor in inputs.items() if isinstance(tensor, Tensor)}
+    return Pixels(tensors, text, text.count(placeholder))
 
 
 def write_prompt(
@@ -121,18 +131,36 @@ def common_length(prompts: Sequence[Prompt]) -> int:
 
     One token at least is left to each, so that every prompt has something of its own to read."""
     first = prompts[0]
+    starts = first.image_starts
     length = min(len(prompt.ids) for prompt in prompts) - 1
     for prompt in prompts[1:]:
         length = next((i for i in range(length) if prompt.ids[i] != first.ids[i]), length)
-        images = zip(first.images, prompt.images, first.image_ends, strict=False)
-        length = next((min(end - mine.num_tokens, length) for mine, other, end in images if mine is not other), length)
+        images = zip(first.images, prompt.images, starts, strict=False)
+        length = next((min(start, length) for mine, other, start in images if mine is not other), length)
     # An image is read whole or not at all: a cut through its placeholders moves to before them.
-    for image, end in zip(first.images, first.image_ends, strict=True):
-        if end - image.num_tokens < length < end:
-            length = end - image.num_tokens
+    for start, end in zip(starts, first.image_ends, strict=True):
+        if start < length < end:
+            length = start
     return length
 
 
-def stack_pixels(images: Sequence[Pixels]) -> tuple[Float[Tensor, "S K"], Int[Tensor, "I 3"]]:
-    """Patches of several images one after another, and their grids."""
-    return torch.cat([image.patches_SK for image in images]), torch.stack([image.grid_3 for image in images])
+def stack_inputs(inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What the model asks of several images, one after another. Fewer tiles than the most are filled up with zeros,
+    which every model that cuts images into tiles leaves out."""
+    return {name: _stack([one[name] for one in inputs]) for name in inputs[0]}
+
+
+def stack_pixels(images: Sequence[Pixels]) -> dict[str, Tensor]:
+    """The inputs of several images, as one call of the model takes them."""
+    return stack_inputs([image.inputs for image in images])
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    if len(tensors[0].shape) < 2:
+        return torch.cat(list(tensors))
+    largest = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    padded = []
+    for tensor in tensors:
+        missing = [n - m for n, m in zip(largest, tensor.shape[1:], strict=True)]
+        padded.append(F.pad(tensor, [side for num in reversed(missing) for side in (0, num)]))
+    return torch.cat(padded)

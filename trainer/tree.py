@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from trainer.prefix import Picture, Prefix, Segment, branch, extend, join, pads_freely
+from trainer.families import Picture, pads_freely
+from trainer.prefix import Prefix, Segment, branch, extend, join
 from trainer.prompts import Pixels, Prompt, common_length
 
 

@@ -15,7 +15,7 @@ VIEWGEN = """
     regions evidence negatives views tables config plan build inspect demo cli
 """
 TRAINER = """
-    errors gate loss prompts prefix tree rollout models batches step checkpoint metrics scorers statistics evaluate config
+    errors gate loss prompts states families prefix tree rollout models batches step checkpoint metrics scorers statistics evaluate config
     journal loop run_folder charts picture report cli
 """
 ORDER = {"viewgen": tuple(VIEWGEN.split()), "trainer": tuple(TRAINER.split())}

@@ -12,7 +12,7 @@ from PIL import Image
 from trainer.batches import Batch, Batches, DataConfig, PromptWriter
 from trainer.errors import DataError
 from trainer.models import Loaded, ModelConfig, load
-from trainer.prompts import PromptConfig, process_images, write_prompt
+from trainer.prompts import PromptConfig, process_images, stack_pixels, write_prompt
 from viewgen.shards import ViewSet
 
 DATA = DataConfig(view_set="unused", question_kinds=("attribute",), images_per_step=3, questions_per_image=2)
@@ -80,7 +80,7 @@ def test_prompts_are_those_of_the_models_own_processor(drawn_views: Path, drawn_
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     theirs = processor(text=[text], images=[image, view], return_tensors="pt")
     assert list(mine.ids) == theirs["input_ids"][0].tolist()
-    assert theirs["pixel_values"].equal(__import__("torch").cat([p.patches_SK for p in pictures]))
+    assert theirs["pixel_values"].equal(stack_pixels(pictures)["pixel_values"])
 
 
 def test_a_prompt_over_the_limit_is_skipped_and_counted_and_the_others_go_on(

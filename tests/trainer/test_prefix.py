@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trainer.families import pads_freely, see
 from trainer.models import Loaded, Scores, Student, Teacher
-from trainer.prefix import Picture, Segment, Trunk, branch, extend, extend_ids, head, join, pads_freely, see
+from trainer.prefix import Segment, Trunk, branch, extend, extend_ids, head, join
 from trainer.prompts import Pixels, Prompt, common_length, stack_pixels
 from trainer.rollout import Rollouts
 
+Paint = Callable[[PreTrainedModel, int, int, int], Pixels]
 IMAGE, START, END = 5, 3, 4
 NATS = 1e-5
 
 
-def pixels(seed: int, rows: int, columns: int) -> Pixels:
-    noise = torch.randn(rows * columns, 48, generator=torch.Generator().manual_seed(seed))
-    return Pixels(noise, torch.tensor([1, rows, columns]), "", rows * columns // 4)
+def placed(image: Pixels) -> list[int]:
+    """The tokens of an image; tiles are announced one by one, as the models that cut images into tiles have it."""
+    shape = image.inputs["pixel_values"].shape if "pixel_values" in image.inputs else ()
+    tiles = shape[1] if len(shape) == 5 and "image_sizes" not in image.inputs else 1
+    return [START, *([IMAGE] * (image.num_tokens // tiles) + [11]) * tiles][:-1]
 
 
 def prompt(question: Sequence[int], images: Sequence[Pixels], path: tuple[str, ...] = ()) -> Prompt:
     """User's image, question, and views behind it; ends like a chat template does."""
     ids, ends = [1, 10], []
     for number, image in enumerate(images):
-        ids += [START, *[IMAGE] * image.num_tokens]
+        ids += placed(image)
         ends.append(len(ids))
         ids += [END, *question] if number == 0 else [END]
     return Prompt((*ids, 2, 7, 8), tuple(images), tuple(ends), path)
@@ -36,10 +42,12 @@ def prompt(question: Sequence[int], images: Sequence[Pixels], path: tuple[str, .
 def plain_logp(model: PreTrainedModel, asked: Prompt, answer: Sequence[int]) -> Tensor:
     """log p of each answer token by one forward pass over the whole sequence."""
     ids = torch.tensor([[*asked.ids, *answer]])
-    patches, grids = stack_pixels(asked.images)
     kinds = (ids == IMAGE).int()
-    inputs = {"pixel_values": patches, "image_grid_thw": grids, "mm_token_type_ids": kinds}
-    logits = model(input_ids=ids, use_cache=False, **inputs).logits[0]
+    inputs = {**stack_pixels(asked.images), "mm_token_type_ids": kinds, "token_type_ids": kinds}
+    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    known = inspect.signature(model.forward).parameters
+    given = {name: tensor for name, tensor in inputs.items() if name in known}
+    logits = model(input_ids=ids, use_cache=False, **given).logits[0]
     logp = logits.log_softmax(-1)[len(asked.ids) - 1 : -1]
     return torch.gather(logp, -1, torch.tensor(answer)[:, None])[:, 0]
 
@@ -62,14 +70,34 @@ def rollouts(answers: Sequence[Sequence[int]], question: Sequence[int], width: i
     )
 
 
-FULL, OTHER, CROP, AWAY = pixels(0, 8, 8), pixels(1, 6, 8), pixels(2, 4, 4), pixels(3, 4, 6)
-PROMPTS = [
-    prompt([20, 21, 22], [FULL], ("a", "1", "")),
-    prompt([20, 23], [FULL], ("a", "2", "")),
-    prompt([30, 31, 32, 33], [OTHER], ("b", "3", "")),
-    prompt([20, 21, 22], [FULL, CROP], ("a", "1", "crop")),
-    prompt([20, 21, 22], [FULL, AWAY], ("a", "1", "away")),
-]
+@dataclass
+class World:
+    """A model's images and the questions about them."""
+
+    full: Pixels
+    crop: Pixels
+    away: Pixels
+    prompts: list[Prompt]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, paint: Paint) -> World:
+        sizes = [(8, 8), (6, 8), (4, 4), (4, 6)]
+        full, other, crop, away = (paint(model, seed, *size) for seed, size in enumerate(sizes))
+        prompts = [
+            prompt([20, 21, 22], [full], ("a", "1", "")),
+            prompt([20, 23], [full], ("a", "2", "")),
+            prompt([30, 31, 32, 33], [other], ("b", "3", "")),
+            prompt([20, 21, 22], [full, crop], ("a", "1", "crop")),
+            prompt([20, 21, 22], [full, away], ("a", "1", "away")),
+        ]
+        return cls(full, crop, away, prompts)
+
+
+@pytest.fixture
+def world(tiny_model: PreTrainedModel, paint: Paint) -> World:
+    return World.of(tiny_model, paint)
+
+
 ANSWERS = [[40, 41, 42], [43], [44, 45], [46, 47, 48, 49], [2], [50, 51]]
 ASKED = [0, 0, 1, 2, 3, 4]
 """The third answer's question differs from the first's in length, the fourth's image in size."""
@@ -79,16 +107,18 @@ def student_of(model: PreTrainedModel, train_vision: bool = False) -> Student:
     return Student(Loaded(model, None, "tiny"), train_vision)
 
 
-def expected(model: PreTrainedModel) -> list[Tensor]:
-    return [plain_logp(model, PROMPTS[q], answer) for q, answer in zip(ASKED, ANSWERS, strict=True)]
+def expected(model: PreTrainedModel, world: World) -> list[Tensor]:
+    return [plain_logp(model, world.prompts[q], answer) for q, answer in zip(ASKED, ANSWERS, strict=True)]
 
 
-def test_log_probs_equal_those_of_whole_sequences_first_and_last_token_included(tiny_model: PreTrainedModel) -> None:
+def test_log_probs_equal_those_of_whole_sequences_first_and_last_token_included(
+    tiny_model: PreTrainedModel, world: World
+) -> None:
     student = student_of(tiny_model)
     given = rollouts(ANSWERS, ASKED)
     with torch.no_grad():
-        shared = student.score(student.read(PROMPTS), given, None).logp_BT
-        for row, plain in enumerate(expected(tiny_model)):
+        shared = student.score(student.read(world.prompts), given, None).logp_BT
+        for row, plain in enumerate(expected(tiny_model, world)):
             assert (shared[row, : len(plain)] - plain).abs().max() < NATS
             assert shared[row, len(plain) :].abs().sum() == 0
 
@@ -99,34 +129,34 @@ def gradient(model: PreTrainedModel) -> Tensor:
     return found
 
 
-def plain_gradient(model: PreTrainedModel) -> Tensor:
-    torch.autograd.backward(torch.stack([logp.mean() for logp in expected(model)]).sum())
+def plain_gradient(model: PreTrainedModel, world: World) -> Tensor:
+    torch.autograd.backward(torch.stack([logp.mean() for logp in expected(model, world)]).sum())
     return gradient(model)
 
 
 @pytest.mark.parametrize("train_vision", [False, True])
 @pytest.mark.parametrize("micro_batch", [1, 4, 0])
 def test_gradients_equal_those_of_whole_sequences(
-    tiny_model: PreTrainedModel, micro_batch: int, train_vision: bool
+    tiny_model: PreTrainedModel, world: World, micro_batch: int, train_vision: bool
 ) -> None:
     student = student_of(tiny_model, train_vision)
     given = rollouts(ANSWERS, ASKED, width=6)
-    with student.reading(PROMPTS) as read:
+    with student.reading(world.prompts) as read:
         for part in given.micro_batches(micro_batch):
             some = given.rows(part)
             logp_BT = student.score(read, some, None).logp_BT
             torch.autograd.backward((logp_BT.sum(1) / some.response_BT.sum(1)).sum())
     shared = gradient(tiny_model)
-    plain = plain_gradient(tiny_model)
+    plain = plain_gradient(tiny_model, world)
     assert shared.shape == plain.shape
     assert (shared - plain).norm() / plain.norm() < 1e-5
 
 
-def test_teacher_scores_both_views_as_whole_sequences_would(tiny_model: PreTrainedModel) -> None:
+def test_teacher_scores_both_views_as_whole_sequences_would(tiny_model: PreTrainedModel, world: World) -> None:
     teacher = Teacher(Loaded(tiny_model, None, "tiny"))
     given = rollouts(ANSWERS[:2], [0, 0])
-    scores = teacher.score(given, PROMPTS[3:4], PROMPTS[4:5], micro_batch=1)
-    for found, asked in zip(scores, PROMPTS[3:], strict=True):
+    scores = teacher.score(given, world.prompts[3:4], world.prompts[4:5], micro_batch=1)
+    for found, asked in zip(scores, world.prompts[3:], strict=True):
         assert isinstance(found, Scores)
         assert not found.logp_BT.requires_grad
         for row, answer in enumerate(ANSWERS[:2]):
@@ -134,7 +164,9 @@ def test_teacher_scores_both_views_as_whole_sequences_would(tiny_model: PreTrain
             assert (found.logp_BT[row, : len(answer)] - plain).abs().max() < NATS
 
 
-def test_every_shared_token_is_read_once(tiny_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shared_token_is_read_once(
+    sharing_model: PreTrainedModel, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[int] = []
     import trainer.tree
 
@@ -143,26 +175,40 @@ def test_every_shared_token_is_read_once(tiny_model: PreTrainedModel, monkeypatc
         return extend(model, prefix, segments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer.tree, "extend", counted)
-    student_of(tiny_model).read(PROMPTS)
-    image, other = len(PROMPTS[0].ids) - 3, len(PROMPTS[2].ids)
+    world = World.of(sharing_model, paint)
+    student_of(sharing_model).read(world.prompts)
+    image, other = len(world.prompts[0].ids) - 3, len(world.prompts[2].ids)
     # Image a with the token 20 once; each question's rest; each view with its tail; image b with its question.
-    tails = 3 + (1 + 3) + (1 + CROP.num_tokens + 1 + 3) + (1 + AWAY.num_tokens + 1 + 3)
+    tails = 3 + (1 + 3) + (len(placed(world.crop)) + 1 + 3) + (len(placed(world.away)) + 1 + 3)
     assert sum(read) == image + tails + other
 
 
+def still(seed: int, num_tokens: int) -> Pixels:
+    return Pixels({"pixel_values": torch.full((1, 1), float(seed))}, "", num_tokens)
+
+
 def test_prompts_about_other_images_share_nothing_behind_the_first_placeholder() -> None:
-    twin = pixels(9, 8, 8)
-    assert common_length([prompt([20], [FULL]), prompt([20], [twin])]) == 3
-    assert common_length([prompt([20], [FULL]), prompt([20], [FULL, CROP])]) == len(prompt([20], [FULL]).ids) - 3
+    full, twin, crop = still(0, 16), still(1, 16), still(2, 4)
+    assert common_length([prompt([20], [full]), prompt([20], [twin])]) == 3
+    assert common_length([prompt([20], [full]), prompt([20], [full, crop])]) == len(prompt([20], [full]).ids) - 3
 
 
 def test_a_cut_never_runs_through_an_image() -> None:
-    small, large = prompt([20], [FULL, CROP]), prompt([20], [FULL, AWAY])
-    assert common_length([small, large]) == small.image_ends[1] - CROP.num_tokens
+    full, crop, away = still(0, 16), still(2, 4), still(3, 6)
+    small, large = prompt([20], [full, crop]), prompt([20], [full, away])
+    assert common_length([small, large]) == small.image_ends[1] - crop.num_tokens
 
 
-def test_a_branch_leaves_its_prefix_as_it_was(tiny_model: PreTrainedModel) -> None:
-    read = student_of(tiny_model).read(PROMPTS[:1])
+def test_a_cut_never_runs_between_the_tiles_of_an_image() -> None:
+    tiled = Pixels({"pixel_values": torch.zeros(1, 4, 3, 2, 2)}, "", 16)
+    one, other = prompt([20], [tiled]), prompt([20], [still(0, 7)])
+    assert one.image_starts == (3,)
+    assert one.image_ends == (3 + 16 + 3,)
+    assert common_length([one, other]) == 3
+
+
+def test_a_branch_leaves_its_prefix_as_it_was(tiny_model: PreTrainedModel, world: World) -> None:
+    read = student_of(tiny_model).read(world.prompts[:1])
     twins = branch(read, torch.tensor([0, 0]))
     tokens = torch.tensor([[40, 41], [42, 43]])
     with torch.no_grad():
@@ -172,9 +218,9 @@ def test_a_branch_leaves_its_prefix_as_it_was(tiny_model: PreTrainedModel) -> No
     assert torch.equal(first, again)
 
 
-def test_joined_prefixes_of_other_lengths_go_on_as_they_would_alone(tiny_model: PreTrainedModel) -> None:
+def test_joined_prefixes_of_other_lengths_go_on_as_they_would_alone(tiny_model: PreTrainedModel, world: World) -> None:
     student = student_of(tiny_model)
-    alone = [student.read([asked]) for asked in PROMPTS[:3]]
+    alone = [student.read([asked]) for asked in world.prompts[:3]]
     tokens = torch.tensor([[40, 41]])
     real = torch.ones_like(tokens, dtype=torch.bool)
     with torch.no_grad():
@@ -183,9 +229,11 @@ def test_joined_prefixes_of_other_lengths_go_on_as_they_would_alone(tiny_model: 
             assert (extend_ids(tiny_model, prefix, tokens, real)[0][0] - together[row]).abs().max() < 1e-5
 
 
-def test_the_trunk_runs_backward_once_whatever_the_number_of_micro_batches(tiny_model: PreTrainedModel) -> None:
+def test_the_trunk_runs_backward_once_whatever_the_number_of_micro_batches(
+    tiny_model: PreTrainedModel, world: World
+) -> None:
     passes = []
-    prefix = student_of(tiny_model).read(PROMPTS[:1])
+    prefix = student_of(tiny_model).read(world.prompts[:1])
     prefix.last_BD.register_hook(lambda _: passes.append(1))  # type: ignore[no-untyped-call]
     trunk = Trunk(prefix)
     for _ in range(3):
@@ -196,18 +244,20 @@ def test_the_trunk_runs_backward_once_whatever_the_number_of_micro_batches(tiny_
 
 
 def test_rows_are_padded_before_what_continues_them_only_where_attention_can_skip_the_padding(
-    tiny_model: PreTrainedModel,
+    sharing_model: PreTrainedModel,
 ) -> None:
-    linear = "linear_attention" in (getattr(tiny_model.config.get_text_config(), "layer_types", None) or [])
-    assert pads_freely(tiny_model) is not linear
+    kinds = set(getattr(sharing_model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+    assert pads_freely(sharing_model) is (kinds == {"full_attention"})
 
 
-def test_an_image_is_looked_at_once_however_often_it_is_shown(tiny_model: PreTrainedModel) -> None:
-    student = student_of(tiny_model)
-    first = student.look(PROMPTS)
-    assert set(first) == {FULL, OTHER, CROP, AWAY}
-    assert all(student.look(PROMPTS)[image] is first[image] for image in first)
-    patches, grids = stack_pixels([FULL])
+def test_an_image_is_looked_at_once_however_often_it_is_shown(sharing_model: PreTrainedModel, paint: Paint) -> None:
+    student, world = student_of(sharing_model), World.of(sharing_model, paint)
+    first = student.look(world.prompts)
+    assert len(first) == 4
+    assert all(student.look(world.prompts)[image] is first[image] for image in first)
     with torch.no_grad():
-        alone: Picture = see(tiny_model, patches, grids)[0]
-    assert (first[FULL].embeds - alone.embeds).abs().max() < 1e-5
+        alone = see(sharing_model, [world.full])[0]
+    together = first[world.full].embeds
+    assert alone.embeds is not None
+    assert together is not None
+    assert (together - alone.embeds).abs().max() < 1e-5
