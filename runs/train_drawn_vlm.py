@@ -40,8 +40,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from trainer.families import Picture, see
-from trainer.prefix import Segment, branch, extend, head
+from trainer.prefix import Picture, Segment, branch, extend, head, see
 from trainer.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, stack_pixels, write_prompt
 from viewgen.boxes import Box
 from viewgen.demo import (
