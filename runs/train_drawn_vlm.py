@@ -40,7 +40,8 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from trainer.prefix import Picture, Segment, branch, extend, head, see
+from trainer.families import Picture, see
+from trainer.prefix import Segment, branch, extend, head
 from trainer.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, stack_pixels, write_prompt
 from viewgen.boxes import Box
 from viewgen.demo import (
@@ -209,8 +210,9 @@ def teach_tower(
             pictures, target = random_crops(chosen, processor, rng)
         else:
             pictures, target = [s.full for s in chosen], torch.cat([labels(s.scene).flatten(0, 1) for s in chosen])
-        patches, grids = stack_pixels(pictures)
-        out = model.model.visual(patches, grid_thw=grids, return_dict=True).pooler_output
+        inputs = stack_pixels(pictures)
+        tower = model.model.visual
+        out = tower(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"], return_dict=True).pooler_output
         signs = target[:, 1] >= 0
         loss = F.cross_entropy(heads["colour"](out), target[:, 0], no_sign_less)
         for number, name in enumerate(list(sizes)[1:], 1):
@@ -258,7 +260,7 @@ def look(model: Model, scenes: Sequence[Drawn]) -> dict[Pixels, Picture]:
     seen: dict[Pixels, Picture] = {}
     for drawn in scenes:
         images = [drawn.full, *drawn.crops]
-        seen.update(zip(images, see(model, *stack_pixels(images)), strict=True))
+        seen.update(zip(images, see(model, images), strict=True))
     return seen
 
 
