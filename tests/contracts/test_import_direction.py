@@ -15,8 +15,8 @@ VIEWGEN = """
     regions evidence negatives views tables config plan build inspect demo cli
 """
 TRAINER = """
-    " errors gate loss prompts states families prefix tree rollout models batches step checkpoint metrics
-    scorers statistics evaluate config journal loop run_folder charts picture report cli
+    errors gate loss prompts states families prefix tree rollout models batches step checkpoint metrics scorers
+    statistics evaluate config journal loop run_folder charts picture report cli
 """
 ORDER = {"viewgen": tuple(VIEWGEN.split()), "trainer": tuple(TRAINER.split())}
 DOORS = {"schema", "shards", "settings", "progress", "errors"}
