@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,17 @@ def test_a_view_set_of_another_schema_version_is_one_line(
 def test_a_view_set_that_is_not_there_is_one_line(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_file.parent / "views").unlink()
     assert str(run_file.parent / "views") in refused(run_file, capsys)
+
+
+def test_a_teacher_with_another_tokenizer_is_one_line(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = run_file.parent / "other"
+    shutil.copytree(str(files("trainer") / "weights" / "drawn-vlm"), other)
+    tokenizer = other / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace('"Ġred"', '"Ġrot"'))
+    run_file.write_text(GOOD.replace("[model]", '[model]\nteacher = "other"', 1))
+    said = refused(run_file, capsys)
+    assert said.startswith(f"teacher '{other}' and student 'embedded:drawn-vlm' have different tokenizers: 'Ġred' is ")
+    assert said.endswith("Choose two models of one family.")
 
 
 def test_an_unknown_kind_of_view_is_answered_with_the_known_ones(
