@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from trainer.batches import Batch, Batches, DataConfig, PromptWriter
 from trainer.gate import GateConfig
-from trainer.loss import LossConfig
+from trainer.loss import Denominators, LossConfig, distill_loss
 from trainer.models import Loaded, ModelConfig, Student, Teacher, frozen_copy, load
 from trainer.prompts import PromptConfig
-from trainer.rollout import RolloutConfig
+from trainer.rollout import RolloutConfig, Rollouts
 from trainer.step import Step, StepConfig, distill_step
 from viewgen.shards import ViewSet
 
@@ -81,6 +83,36 @@ def test_micro_batches_change_no_gradient(loaded: Loaded, batch: Batch, micro_ba
     assert (found - expected).norm() / expected.norm() < 1e-6
     totals = [sum(float(loss.total.detach()) for loss in done.losses) for done in (whole, parts)]
     assert totals[0] == pytest.approx(totals[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("num_at_once", [1, 2])
+@pytest.mark.parametrize("extra_columns", [0, 3])
+def test_prompts_read_a_few_at_a_time_and_padded_further_leave_the_same_gradient(
+    loaded: Loaded, batch: Batch, num_at_once: int, extra_columns: int
+) -> None:
+    done, expected = step(loaded, batch)
+    student, teacher = Student(loaded, train_vision=False), Teacher(frozen_copy(loaded))
+    wide = padded(done.rollouts, extra_columns)
+    denominators = Denominators.of(wide.response_BT)
+    pos, _ = teacher.score(wide, batch.positive, batch.negative)
+    for start in range(0, len(batch.student), num_at_once):
+        inside_B = (wide.question_B >= start) & (wide.question_B < start + num_at_once)
+        rows = slice(*(int(n) for n in (inside_B.nonzero()[0], inside_B.nonzero()[-1] + 1)))
+        some = wide.rows(rows)
+        some = replace(some, question_B=some.question_B - start)
+        with student.reading(batch.student[start : start + num_at_once]) as prompts:
+            terms, weight_B = student.score(prompts, some, None), done.gate.weight_B[rows]
+            loss = distill_loss(terms, pos.logp_BT[rows], some.response_BT, weight_B, denominators, CONFIG.loss)
+            torch.autograd.backward(loss.total)
+    found = torch.cat([p.grad.flatten() for p in loaded.model.parameters() if p.grad is not None])
+    assert (found - expected).norm() / expected.norm() < 1e-6
+
+
+def padded(rollouts: Rollouts, extra: int) -> Rollouts:
+    """The same answers with more padding behind them."""
+    tensors = ("ids_BT", "response_BT", "logp_BT", "plain_logp_BT")
+    wider: dict[str, Any] = {name: F.pad(getattr(rollouts, name), (0, extra)) for name in tensors}
+    return replace(rollouts, **wider)
 
 
 def test_the_order_of_questions_changes_no_score(loaded: Loaded, batch: Batch) -> None:
