@@ -73,21 +73,21 @@ def family_of(model: PreTrainedModel) -> Family | None:
     family = FAMILIES.get(model.config.model_type)
     if family is not None and layer_kinds(model) <= family.kinds:
         return family
-    _warn_once(str(model.config.model_type))
+    _warn_once(str(model.config.model_type), str(model.config.get_text_config(decoder=True).model_type))
     return None
 
 
-_warned: set[str] = set()
+_warned: set[tuple[str, str]] = set()
 
 
-def _warn_once(model_type: str) -> None:
-    if model_type in _warned:
+def _warn_once(model_type: str, text_type: str) -> None:
+    if (model_type, text_type) in _warned:
         return
-    _warned.add(model_type)
+    _warned.add((model_type, text_type))
     warnings.warn(
-        f"Models of type {model_type!r} do not share prompts: each answer is read with its whole prompt, which is right "
-        f"but slow. Types that share: {', '.join(FAMILIES)}.",
-        stacklevel=2,
+        f"A model of type {model_type!r} with text layers of type {text_type!r} does not share prompts: each answer is "
+        f"read with its whole prompt, which is right but slow. Types that share: {', '.join(FAMILIES)}.",
+        stacklevel=3,
     )
 
 
@@ -156,10 +156,10 @@ def never_ids(model: PreTrainedModel) -> list[int]:
 
 
 def sharing_table() -> str:
-    """Which families share, in Markdown."""
-    rows = [f"| {f.title} | `{name}` | {f.layers} | shared |" for name, f in FAMILIES.items()]
+    """Which families share, in Markdown: the table in docs/engine.md."""
+    rows = [f"| {f.title} | `{name}` | {f.layers} | computed once |" for name, f in FAMILIES.items()]
     head = ["| family | `model_type` | layers | prompt |", "| --- | --- | --- | --- |"]
-    return "\n".join([*head, *rows, "| any other | | | read whole for each answer |"])
+    return "\n".join([*head, *rows, "| any other | any other | any | read again for each answer |"]) + "\n"
 
 
 def _to(model: PreTrainedModel, tensor: Tensor) -> Tensor:

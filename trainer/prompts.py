@@ -67,10 +67,9 @@ class Prompt:
     @property
     def image_starts(self) -> tuple[int, ...]:
         """Where in `ids` each image's first placeholder stands. Tokens that name its tiles may lie between them."""
-        befores = (0, *self.image_ends[:-1])
-        return tuple(
-            self.ids.index(self.ids[end - 1], before) for before, end in zip(befores, self.image_ends, strict=True)
-        )
+        befores = (0, *self.image_ends)
+        pairs = zip(befores, self.image_ends, strict=False)
+        return tuple(self.ids.index(self.ids[end - 1], before) for before, end in pairs)
 
 
 def process_images(processor: Processor, images: Sequence[Image.Image]) -> list[Pixels]:

@@ -113,7 +113,9 @@ def _copy_layer(layer: Any, change: Change) -> Any:  # noqa: ANN401
         if isinstance(value, dict):  # linear attention keeps its states, and what it knows of them, by number
             setattr(twin, name, dict(value))
     for owner, key in list(_states(twin)):
-        owner[key] = change(owner[key])
+        changed = change(owner[key])
+        # Linear attention writes a single new token into its state in place, and must not into another's.
+        owner[key] = changed.clone() if changed is owner[key] and owner is not twin.__dict__ else changed
     if isinstance(twin, LinearAttentionLayer) and all(twin.has_previous_state.values()):
         # It would write into its state, which autograd forbids: let a copy assign instead.
         twin.update_conv_state = MethodType(_assign_conv, twin)  # type: ignore[method-assign]

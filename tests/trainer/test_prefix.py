@@ -152,6 +152,27 @@ def test_gradients_equal_those_of_whole_sequences(
     assert (shared - plain).norm() / plain.norm() < 1e-5
 
 
+def test_a_checkpointed_prefix_has_the_gradient_of_a_plain_one(sharing_model: PreTrainedModel, paint: Paint) -> None:
+    world, given, found = World.of(sharing_model, paint), rollouts(ANSWERS, ASKED), []
+    loaded = Loaded(sharing_model, None, "tiny")
+    for checkpoint in (False, True):
+        student = Student(loaded, train_vision=False, checkpoint_prefix=checkpoint)
+        with student.reading(world.prompts) as read:
+            for part in given.micro_batches(4):
+                torch.autograd.backward(student.score(read, given.rows(part), None).logp_BT.sum())
+        found.append(gradient(sharing_model))
+    assert (found[1] - found[0]).norm() / found[0].norm() < 1e-5
+
+
+def test_bfloat16_is_within_its_rounding_of_whole_sequences(sharing_model: PreTrainedModel, paint: Paint) -> None:
+    world, given = World.of(sharing_model, paint), rollouts(ANSWERS, ASKED)
+    student = student_of(sharing_model.to(torch.bfloat16))  # type: ignore[arg-type]
+    with torch.no_grad():
+        shared = student.score(student.read(world.prompts), given, None).logp_BT
+        for row, plain in enumerate(expected(sharing_model, world)):
+            assert (shared[row, : len(plain)] - plain.float()).abs().max() < 0.05
+
+
 def test_teacher_scores_both_views_as_whole_sequences_would(tiny_model: PreTrainedModel, world: World) -> None:
     teacher = Teacher(Loaded(tiny_model, None, "tiny"))
     given = rollouts(ANSWERS[:2], [0, 0])
@@ -215,6 +236,14 @@ def test_a_branch_leaves_its_prefix_as_it_was(tiny_model: PreTrainedModel, world
         first = extend_ids(tiny_model, twins, tokens, torch.ones_like(tokens, dtype=torch.bool))[0]
         twins = branch(read, torch.tensor([0, 0]))
         again = extend_ids(tiny_model, twins, tokens, torch.ones_like(tokens, dtype=torch.bool))[0]
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2])
+def test_reading_on_leaves_a_prefix_as_it_was(tiny_model: PreTrainedModel, world: World, num_tokens: int) -> None:
+    read, more = student_of(tiny_model).read(world.prompts[:1]), Segment(tuple(range(40, 40 + num_tokens)))
+    with torch.no_grad():
+        first, again = (extend(tiny_model, read, [more])[0] for _ in range(2))
     assert torch.equal(first, again)
 
 
