@@ -15,7 +15,8 @@ from torch import Generator
 from trainer.batches import Batch
 from trainer.gate import Gate, GateConfig, gate_rollouts
 from trainer.loss import Denominators, Loss, LossConfig, distill_loss, trained_tokens
-from trainer.models import Student, Teacher
+from trainer.models import Scores, Student, Teacher
+from trainer.prompts import Prompt
 from trainer.rollout import RolloutConfig, Rollouts
 
 
@@ -44,23 +45,43 @@ class Step:
 
 def distill_step(student: Student, teacher: Teacher, batch: Batch, config: StepConfig, generator: Generator) -> Step:
     """Answer, score under both views, gate, and add the loss's gradient to the student's."""
-    began = time.perf_counter()
+    clock = Laps()
     rollouts = student.answer(batch.student, config.rollout, generator)
-    answered = time.perf_counter()
-
+    clock.lap("rollout")
     pos, neg = teacher.score(rollouts, batch.positive, batch.negative, config.micro_batch)
     gate = gate_rollouts(pos.logp_BT, neg.logp_BT, rollouts.response_BT, rollouts.question_B, config.gate)
-    scored = time.perf_counter()
+    clock.lap("score")
+    losses = pull(student, batch.student, rollouts, pos, gate, config)
+    clock.lap("update")
+    return Step(rollouts=rollouts, gate=gate, losses=losses, seconds=clock.seconds)
 
+
+def pull(
+    student: Student, asked: Sequence[Prompt], rollouts: Rollouts, pos: Scores, gate: Gate, config: StepConfig
+) -> list[Loss]:
+    """Backpropagate the weighted divergence from the teacher's positive view, in micro-batches above prompts that are
+    read once; their own backward pass runs once too, when the block ends."""
     trained_BT = trained_tokens(rollouts.response_BT, rollouts.truncated_B, config.loss)
-    denominators, losses = Denominators.of(trained_BT), []
-    with student.reading(batch.student) as prompts:  # read once, with gradient; its backward runs once, on leaving
+    denominators = Denominators.of(trained_BT)
+    losses = []
+    with student.reading(asked) as prompts:
         for part in rollouts.micro_batches(config.micro_batch):
             against = pos.rows(part) if config.loss.divergence == "exact" else None
             terms, weight_B = student.score(prompts, rollouts.rows(part), against), gate.weight_B[part]
             loss = distill_loss(terms, pos.logp_BT[part], trained_BT[part], weight_B, denominators, config.loss)
             torch.autograd.backward(loss.total)
             losses.append(loss)
-    updated = time.perf_counter()
-    seconds = {"rollout": answered - began, "score": scored - answered, "update": updated - scored}
-    return Step(rollouts=rollouts, gate=gate, losses=losses, seconds=seconds)
+    return losses
+
+
+class Laps:
+    """Seconds between one lap and the next, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """What came since the lap before is called `name`."""
+        now = time.perf_counter()
+        self.seconds[name], self._since = now - self._since, now
