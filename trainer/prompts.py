@@ -79,12 +79,18 @@ def process_images(processor: Processor, images: Sequence[Image.Image]) -> list[
 
 
 def _process(processor: Processor, image: Image.Image) -> Pixels:
-    inputs = processor.image_processor(images=[image], return_tensors="pt")
+    cutter = processor.image_processor
+    # Where tiles are announced one by one, the text is written from how many rows and columns of them there are.
+    options = {"return_row_col_info": True} if hasattr(cutter, "return_row_col_info") else {}
+    inputs = cutter(images=[image], return_tensors="pt", **options)
     text = processor.replace_image_token(inputs, image_idx=0)
-    # What stands in the chat template for an image may be another token than what its features replace.
-    placeholder = processor.tokenizer.convert_ids_to_tokens(processor.image_token_id)
     tensors = {name: tensor for name, tensor in inputs.items() if isinstance(tensor, Tensor)}
-    return Pixels(tensors, text, text.count(placeholder))
+    return Pixels(tensors, text, text.count(_placeholder(processor)))
+
+
+def _placeholder(processor: Processor) -> str:
+    """The token that features replace; some chat templates write another for the whole image."""
+    return str(getattr(processor.tokenizer, "image_token", None) or processor.image_token)
 
 
 def write_prompt(
@@ -116,7 +122,8 @@ def write_prompt(
     assert len(rest) == len(images), f"{len(rest)} image placeholders for {len(images)} images in {text!r}"
     filled = first + "".join(i.placeholder + piece for i, piece in zip(images, rest, strict=True))
     ids = tuple(processor.tokenizer(filled, add_special_tokens=False)["input_ids"])
-    return Prompt(ids, images, _image_ends(ids, images, processor.image_token_id), path)
+    placeholder = processor.tokenizer.convert_tokens_to_ids(_placeholder(processor))
+    return Prompt(ids, images, _image_ends(ids, images, placeholder), path)
 
 
 def _image_ends(ids: Sequence[int], images: Sequence[Pixels], image_token_id: int) -> tuple[int, ...]:

@@ -204,6 +204,12 @@ def paint() -> Paint:
     return picture
 
 
+@pytest.fixture
+def tiny_named() -> Callable[[str], PreTrainedModel]:
+    """Makes the model of a family."""
+    return tiny
+
+
 @pytest.fixture(params=list(MODELS))
 def tiny_model(request: pytest.FixtureRequest) -> PreTrainedModel:
     """Each family that shares, and one that does not (its warning has a test of its own)."""
