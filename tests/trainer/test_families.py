@@ -38,6 +38,7 @@ def test_a_model_that_does_not_share_says_so_once_and_answers(lonely_model: PreT
     with warnings.catch_warnings(record=True) as said, torch.no_grad():
         warnings.simplefilter("always")
         read = extend(lonely_model, None, [Segment((20, 21, 22)), Segment((23,))])[1]
+        read = extend(lonely_model, read, [Segment((24,)), Segment((25, 26))])[1]
         config = RolloutConfig(num_siblings=2, max_new_tokens=3)
         found = sample_rollouts(lonely_model, read, config, (), (), Generator().manual_seed(0))
     assert [str(warning.message) for warning in said] == [
