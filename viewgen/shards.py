@@ -110,8 +110,7 @@ class ViewSet:
             for table in TABLES:
                 file = table_path(path, table, record.part)
                 if fault := file_fault(file, table, record.files[table]):
-                    again = f"`viewgen build RECIPE --out {path} --only {record.part}`"
-                    raise ShardError(f"{file}: {fault}. Rebuild this part with {again}.")
+                    raise ShardError(f"{file}: {fault}. {_rebuild(path, record.part)}")
         return cls(path, manifest, cache_mb)
 
     @property
@@ -216,14 +215,15 @@ class ViewSet:
         return pl.concat([self._read(table, part, columns) for part in self.parts])
 
     def _read(self, table: str, part: int, columns: Sequence[str], kind: str = "") -> pl.DataFrame:
-        """Columns of a part, of one kind when it is given."""
+        """Columns of a part, of one kind when it is given; those that may be absent only where they are held."""
         path = table_path(self.path, table, part)
         try:
             rows = pl.scan_parquet(path, glob=False)
+            held = rows.collect_schema()
+            columns = [name for name in columns if name in held or not TABLES[table].columns[name].nullable]
             return (rows.filter(pl.col("kind") == kind) if kind else rows).select(columns).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
-            again = f"`viewgen build RECIPE --out {self.path} --only {part}`"
-            raise ShardError(f"{path}: cannot be read ({_one_line(error)}). Rebuild this part with {again}.") from None
+            raise ShardError(f"{path}: cannot be read ({_one_line(error)}). {_rebuild(self.path, part)}") from None
 
 
 class _Place(NamedTuple):
@@ -268,6 +268,10 @@ def _rows_per_group(rows: pl.DataFrame) -> int:
 def _num_rows(path: Path) -> int:
     """From the footer alone."""
     return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+
+
+def _rebuild(folder: Path, part: int) -> str:
+    return f"Rebuild this part with `viewgen build RECIPE --out {folder} --only {part}`."
 
 
 def _one_line(error: Exception) -> str:
