@@ -208,6 +208,11 @@ class ViewSet:
         key = TABLES[place.table].key
         rows = self._read(place.table, place.part, [key, "image"], place.kind)
         data = dict(zip(rows[key].to_list(), rows["image"].struct.field("bytes").to_list(), strict=True))
+        for name, image in data.items():
+            if image is None:
+                path = table_path(self.path, place.table, place.part)
+                again = _rebuild(self.path, place.part)
+                raise ShardError(f"{path}: row {name!r} of table {place.table} holds no image bytes. {again}")
         self._cache.put(place, data)
         return data
 

@@ -204,6 +204,20 @@ def test_columns_and_row_counts_are_checked_against_schema_and_manifest(own: Pat
     assert f"{path}: column 'kind' is None, expected String." in refusal(own)
 
 
+@pytest.mark.parametrize(("table", "name"), [("images", None), ("views", "0-sign/positive/crop/0")])
+def test_a_row_without_image_bytes_is_named_with_its_table_and_file(own: Path, table: str, name: str | None) -> None:
+    path = table_path(own, table, 0)
+    rows = pl.read_parquet(path)
+    name = name or rows["image_id"][0]
+    no_bytes = pl.col("image").struct.with_fields(pl.lit(None, pl.Binary).alias("bytes"))
+    is_it = pl.col(TABLES[table].key) == name
+    put(own, 0, table, rows.with_columns(pl.when(is_it).then(no_bytes).otherwise(pl.col("image")).alias("image")))
+    read = ViewSet.image_bytes if table == "images" else ViewSet.view_bytes
+    again = f"Rebuild this part with `viewgen build RECIPE --out {own} --only 0`."
+    message = refusal(own, lambda view_set: read(view_set, [name]))
+    assert message == f"{path}: row {name!r} of table {table} holds no image bytes. {again}"
+
+
 def test_what_fails_on_the_way_leaves_the_old_file_and_no_half_new_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
