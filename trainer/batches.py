@@ -17,6 +17,7 @@ from pydantic import ConfigDict
 
 from trainer.errors import DataError
 from trainer.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, write_prompt
+from viewgen.errors import ViewgenError
 from viewgen.settings import STRICT
 from viewgen.shards import StoredSample, ViewSet, decode
 
@@ -72,10 +73,19 @@ class PromptWriter:
         """For each sample that can be asked one prompt per kind of view; the kind "" is the full image alone."""
         view_ids = [view_id for sample in samples for kind in kinds if kind for view_id in sample.views[kind]]
         data = self._views.image_bytes(sample.image_id for sample in samples) | self._views.view_bytes(view_ids)
-        pixels = dict(zip(data, process_images(self._processor, [decode(d) for d in data.values()]), strict=True))
+        images, broken = {}, {}
+        for name, encoded in data.items():
+            try:
+                images[name] = decode(encoded)
+            except ViewgenError as refusal:
+                broken[name] = f"image {name!r} of {self._views.path} cannot be used: {refusal}"
+        pixels = dict(zip(images, process_images(self._processor, list(images.values())), strict=True))
         written = []
         for sample in samples:
+            shown = [sample.image_id, *(view_id for kind in kinds if kind for view_id in sample.views[kind])]
             try:
+                if fault := next((broken[name] for name in shown if name in broken), ""):
+                    raise DataError(fault)
                 written.append((sample, [self._prompt(sample, kind, pixels) for kind in kinds]))
             except DataError as refusal:
                 self.skipped[str(refusal)] += 1

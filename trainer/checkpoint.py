@@ -9,6 +9,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -69,8 +70,8 @@ def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> Progre
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
         return Progressed(step=state["step"], position=state["position"])
-    except (OSError, KeyError, ValueError, RuntimeError, EOFError) as error:
-        said = " ".join(str(error).split())[:200]
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError, UnpicklingError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(
             f"{path / STATE}: cannot be read ({said}). Remove {path} to go on from the one before."
         ) from None

@@ -15,6 +15,8 @@ from typer.exceptions import Abort, Exit, TyperException
 from trainer.errors import TrainerError
 from viewgen.errors import ViewgenError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="View sets in, a student that sees better out.",
     add_completion=False,
@@ -39,12 +41,21 @@ def execute(arguments: Sequence[str]) -> int:
     except TyperException as error:
         print(f"error: {error.format_message()} Try `trainer --help`.", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}. Name another place.", file=sys.stderr)
+        return 2
     except Exit as end:
-        return end.exit_code
+        code = end.exit_code
     except (KeyboardInterrupt, Abort):
-        print("stopped. What is saved stays: the same command goes on from the last checkpoint.", file=sys.stderr)
-        return 130
+        return _stopped()
+    if code == INTERRUPTED:  # typer turns an interrupt into this code
+        return _stopped()
     return code if isinstance(code, int) else 0
+
+
+def _stopped() -> int:
+    print("stopped. What is saved stays: the same command goes on from the last checkpoint.", file=sys.stderr)
+    return INTERRUPTED
 
 
 @app.command()

@@ -3,6 +3,7 @@ Leaves out: what each setting does (beside the part that it configures)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,9 @@ from trainer.prompts import PromptConfig
 from trainer.rollout import RolloutConfig
 from trainer.step import StepConfig
 from viewgen.settings import STRICT, read_toml, settings_from
+
+LEAST_BFLOAT16_LR = 1e-4
+"""bfloat16 keeps 8 bits: a weight of 0.03 moves by 1e-4 or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +44,16 @@ class OptimizerConfig:
     """Largest norm of the whole gradient; > 0. The paper has 1."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.lr_end <= self.lr or self.lr <= 0:
+        if not (0 <= self.lr_end <= self.lr < math.inf and self.lr > 0):
             raise ValueError(f"lr is {self.lr} and lr_end is {self.lr_end}; give 0 <= lr_end <= lr and lr > 0")
-        if self.clip_norm <= 0:
+        if not 0 < self.clip_norm < math.inf:
             raise ValueError(f"clip_norm is {self.clip_norm}; give a number > 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay is {self.weight_decay}; give a number >= 0")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"beta1 is {self.beta1} and beta2 is {self.beta2}; give numbers from 0 to below 1")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps is {self.warmup_steps}; give a whole number >= 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +75,11 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; give a whole number >= 1")
+        for name in ("save_every", "keep_rollouts_every", "micro_batch"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number >= 0")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}; give a whole number from 0 to below 2**63")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +97,18 @@ class RunConfig:
     loop: LoopConfig = LoopConfig()
     eval: EvalConfig = EvalConfig()
 
+    def __post_init__(self) -> None:
+        if self.eval.split and self.eval.split == self.data.split:
+            split = self.data.split
+            raise ValueError(
+                f"data.split and eval.split are both {split!r}: evaluate on questions that are not trained on"
+            )
+        if self.model.dtype == "bfloat16" and self.optimizer.lr < LEAST_BFLOAT16_LR:
+            lr = self.optimizer.lr
+            raise ValueError(
+                f'optimizer.lr is {lr}, which bfloat16 weights round away; train in model.dtype = "float32"'
+            )
+
     @property
     def step(self) -> StepConfig:
         return StepConfig(rollout=self.rollout, gate=self.gate, loss=self.loss, micro_batch=self.loop.micro_batch)
@@ -96,11 +123,12 @@ def read_run(path: Path) -> RunConfig:
     model = replace(
         config.model, student=_found(here, config.model.student), teacher=_found(here, config.model.teacher)
     )
-    return replace(config, data=replace(config.data, view_set=str(here / config.data.view_set)), model=model)
+    view_set = str((here / config.data.view_set).resolve())
+    return replace(config, data=replace(config.data, view_set=view_set), model=model)
 
 
 def _found(here: Path, name: str) -> str:
     """A model's folder beside the run file where there is one, else the name as it is: a hub id or an embedded model."""
     if not name or name.startswith(EMBEDDED):
         return name
-    return str(here / name) if (here / name).is_dir() or name.startswith((".", "/")) else name
+    return str((here / name).resolve()) if (here / name).is_dir() or name.startswith((".", "/")) else name

@@ -13,7 +13,7 @@ import torch
 from pydantic import ConfigDict
 
 from trainer.batches import PromptWriter, of_kinds
-from trainer.errors import DataError, TrainerError
+from trainer.errors import CheckpointError, DataError, TrainerError
 from trainer.models import Student
 from trainer.rollout import RolloutConfig
 from trainer.scorers import scorer_named
@@ -79,7 +79,10 @@ def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[S
         raise DataError(
             f"{views.path}: no question of split {config.split!r} has an answer. Set eval.split to another."
         )
-    return samples[: config.num_questions or None]
+    samples = samples[: config.num_questions or None]
+    for sample in samples:  # an answer that the rule cannot read is said now, not after the training
+        scorer_named(config.scorer)("", sample.answer or "", ())
+    return samples
 
 
 def evaluate(
@@ -92,12 +95,16 @@ def evaluate(
     with Progress(f"evaluate {name}", len(samples), "questions") as progress:
         for start in range(0, len(samples), config.images_per_batch):
             rows = writer.write(samples[start : start + config.images_per_batch], (kind,))
+            if not rows:
+                continue
             prompts = [prompt for _, (prompt,) in rows]
             rollouts = student.answer(prompts, rollout, torch.Generator())
             for (sample, _), response in zip(rows, student.texts(rollouts), strict=True):
                 assert sample.answer is not None
                 answered.append(_judged(sample, response, right(response, sample.answer, ())))
             progress.add(len(rows))
+    if not answered:
+        raise DataError(f"no question of split {config.split!r} can be asked: {next(iter(writer.skipped))}")
     return answered
 
 
@@ -121,6 +128,7 @@ def accuracy(answered: Sequence[Answered]) -> dict[str, float]:
 
 def difference(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, float]:
     """Gain in accuracy with the 95 % interval of the paired difference."""
+    assert [a.question_id for a in before] == [a.question_id for a in after], "pairs are of one question each"
     found: Estimate = paired_difference(count_pairs([a.right for a in before], [a.right for a in after]))
     return {"mean": found.value, "low": found.low, "high": found.high}
 
@@ -138,7 +146,12 @@ def write_answers(path: Path, answered: Sequence[Answered]) -> None:
 
 
 def read_answers(path: Path) -> list[Answered]:
-    return [Answered(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
+    """What write_answers wrote. Raises CheckpointError."""
+    try:
+        return [Answered(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
+    except (OSError, TypeError, pl.exceptions.PolarsError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: cannot be read ({said}). Name another folder and run again.") from None
 
 
 def weights_by_right(rollouts: Path, samples: Sequence[StoredSample], scorer: str) -> dict[str, float]:
@@ -151,8 +164,12 @@ def weights_by_right(rollouts: Path, samples: Sequence[StoredSample], scorer: st
     for path in sorted(rollouts.glob("step-*.parquet")):
         columns = ["question_id", "response", "weight"]
         for question_id, response, weight in pl.read_parquet(path, columns=columns).iter_rows():
-            if question_id in answers:
-                weights[right(response, answers[question_id], ())].append(weight)
+            truth = answers.get(question_id)
+            try:
+                if truth is not None:
+                    weights[right(response, truth, ())].append(weight)
+            except TrainerError:  # a sort of question that this rule does not judge
+                continue
     if not all(weights.values()):
         return {}
     means = {name: sum(weights[key]) / len(weights[key]) for name, key in (("right", True), ("wrong", False))}

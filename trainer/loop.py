@@ -6,6 +6,7 @@ What lies in a run folder is said in run_folder.py."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -60,27 +61,33 @@ class Parts:
     generator: Generator
     """Of sampling, apart from the data's streams: another data order changes no other random number."""
 
+    def new_writer(self) -> PromptWriter:
+        """A writer of prompts with its own count of what it skips: one for training, one for each evaluation."""
+        return PromptWriter(self.views, self.loaded.processor, self.config.prompt, self.config.data.max_prompt_tokens)
+
 
 def train(config: RunConfig, out: Path, command: str) -> dict[str, Any]:
     """Run, or go on with a run, to its end; returns the summary of its evaluations (empty without one).
     Raises TrainerError and ViewgenError for what a user can mend."""
     began = time.monotonic()
     parts, at = _prepare(config, out)
-    _write_run_json(parts, command, minutes=None)
+    spent = _minutes_before(out)
+    _write_run_json(parts, command, spent)
     asked = held_out(parts.views, config.eval, config.eval.views) if config.eval.split else []
     if asked and at.step == 0:
         _before(parts, asked)
-    _train_steps(parts, at)
-    summary = _after(parts, asked) if asked else {}
-    _write_run_json(parts, command, minutes=round((time.monotonic() - began) / 60, 2))
-    return summary
+    try:
+        _train_steps(parts, at)
+        return _after(parts, asked) if asked else {}
+    finally:
+        _write_run_json(parts, command, spent + (time.monotonic() - began) / 60)
 
 
 def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
     """Load what the run needs, from its last checkpoint where it has one."""
     views = ViewSet.open(Path(config.data.view_set))
     saved = latest_checkpoint(out)
-    _refuse_other_run(config, out)
+    _refuse_other_run(config, views, out)
     first = load(config.model.student, config.model, "model.student")
     if config.model.teacher:
         second = load(config.model.teacher, config.model, "model.teacher")
@@ -115,20 +122,38 @@ def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
     return parts, at
 
 
-def _refuse_other_run(config: RunConfig, out: Path) -> None:
-    """A folder belongs to one configuration: going on with another would mix two runs."""
+def _refuse_other_run(config: RunConfig, views: ViewSet, out: Path) -> None:
+    """A folder belongs to one configuration and one view set: going on with another would mix two runs."""
+    if out.exists() and not out.is_dir():
+        raise CheckpointError(f"{out}: is a file. Name a folder.")
     if not out.exists() or not any(out.iterdir()):
         return
-    try:
-        saved = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{out}: holds files but no readable run.json. Name an empty or new folder.") from None
     mine = json.loads(json.dumps(asdict(config)))
-    other = next((f"{t}.{k}" for t in mine for k in mine[t] if saved.get(t, {}).get(k) != mine[t][k]), None)
-    if other is not None:
-        table, key = other.split(".")
-        was, now = saved.get(table, {}).get(key), mine[table][key]
-        raise CheckpointError(f"{out}: holds a run with {other} = {was!r}, now it is {now!r}. Name another folder.")
+    try:
+        saved = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        settings = [(t, k, saved["config"].get(t, {}).get(k), mine[t][k]) for t in mine for k in mine[t]]
+        same_views = saved["view_set_sha256"] == manifest_sha256(views)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{out}: holds files but no readable run.json. Name an empty or new folder.") from None
+    for table, key, was, now in settings:
+        if was != now:
+            found = f"holds a run with {table}.{key} = {was!r}, now it is {now!r}"
+            raise CheckpointError(f"{out}: {found}. Name another folder.")
+    if not same_views:
+        raise CheckpointError(f"{out}: {views.path} was rebuilt since this run began. Name another folder.")
+
+
+def manifest_sha256(views: ViewSet) -> str:
+    """What tells one build of a view set from another."""
+    return hashlib.sha256((views.path / "manifest.json").read_bytes()).hexdigest()
+
+
+def _minutes_before(out: Path) -> float:
+    """What an earlier command has spent on this run."""
+    if not (out / "run.json").exists():
+        return 0.0
+    minutes = json.loads((out / "run.json").read_text(encoding="utf-8")).get("minutes", 0.0)
+    return float(minutes)
 
 
 def _optimizer(student: Student, config: OptimizerConfig) -> AdamW:
@@ -184,6 +209,8 @@ def _update(parts: Parts, lr: float, step: int) -> float:
         group["lr"] = lr
     parts.optimizer.step()
     parts.optimizer.zero_grad()
+    if not all(bool(parameter.isfinite().all()) for parameter in trained):
+        raise TrainerError(f"{parts.out}: step {step + 1} made weights that are not finite. Lower optimizer.lr.")
     return norm
 
 
@@ -191,14 +218,15 @@ def _before(parts: Parts, asked: list[StoredSample]) -> None:
     """Answers of the untrained student: from the full image alone, then beside views."""
     config, out = parts.config.eval, parts.out / "evals"
     for kind in ("", *config.views):
-        answered = evaluate(parts.student, parts.writer, asked, config, kind, f"before{' with ' if kind else ''}{kind}")
+        name = f"before with {kind}" if kind else "before"
+        answered = evaluate(parts.student, parts.new_writer(), asked, config, kind, name)
         write_answers(out / f"before{'-' if kind else ''}{kind}.parquet", answered)
 
 
 def _after(parts: Parts, asked: list[StoredSample]) -> dict[str, Any]:
     """Answers of the trained student, and all that compares them with those before."""
     config, out = parts.config.eval, parts.out / "evals"
-    after = evaluate(parts.student, parts.writer, asked, config, "", "after")
+    after = evaluate(parts.student, parts.new_writer(), asked, config, "", "after")
     write_answers(out / "after.parquet", after)
     before = read_answers(out / "before.parquet")
     summary: dict[str, Any] = {
@@ -216,13 +244,14 @@ def _after(parts: Parts, asked: list[StoredSample]) -> dict[str, Any]:
     return summary
 
 
-def _write_run_json(parts: Parts, command: str, minutes: float | None) -> None:
+def _write_run_json(parts: Parts, command: str, minutes: float) -> None:
     """What this run is, for people and for the report."""
     model = parts.student.model
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     facts: dict[str, Any] = {
         "command": command,
         "view_set": str(Path(parts.config.data.view_set).resolve()),
+        "view_set_sha256": manifest_sha256(parts.views),
         "positive": parts.config.data.positive,
         "negative": parts.config.data.negative,
         "seed": parts.config.loop.seed,
@@ -233,8 +262,8 @@ def _write_run_json(parts: Parts, command: str, minutes: float | None) -> None:
         "versions": {name: version(name) for name in ("torch", "transformers", "polars", "duckdb", "vzero-evidence")},
         "config": asdict(parts.config),
     }
-    if minutes is not None:
-        facts["minutes"] = minutes
+    if minutes:
+        facts["minutes"] = round(minutes, 2)
     path = parts.out / "run.json"
     beside = path.with_name("run.json.part")
     beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import ConfigDict
+from safetensors import SafetensorError
 from torch import Generator, Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
@@ -47,7 +48,7 @@ class ModelConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     student: str = "Qwen/Qwen3.5-4B"
-    """A folder (relative to where the command is run), a hub id, or `embedded:drawn-vlm`. The paper's is Qwen3.5-4B."""
+    """A folder (relative to the run file), a hub id, or `embedded:drawn-vlm`. The paper's is Qwen3.5-4B."""
     teacher: str = ""
     """Likewise; empty: the student as it was at the start, frozen."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -99,10 +100,18 @@ def load(name: str, config: ModelConfig, setting: str) -> Loaded:
     try:
         processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, config.dtype))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         said = " ".join(str(error).split())[:300]
         raise ModelError(f"{setting} = {name!r}: cannot be loaded as a vision-language model ({said}).") from None
-    model.to(device_of(config))  # type: ignore[arg-type]
+    if not getattr(processor, "chat_template", None):
+        raise ModelError(f"{setting} = {name!r}: has no chat template. Choose a model that was trained to answer.")
+    try:
+        model.to(device_of(config))  # type: ignore[arg-type]
+    except (RuntimeError, AssertionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"model.device = {config.device!r}: cannot be used ({said}). Give cpu, cuda or auto."
+        ) from None
     return Loaded(model, processor, name)
 
 
@@ -116,12 +125,25 @@ def check_pair(student: Loaded, teacher: Loaded) -> None:
     """Raises ModelError unless both read the same token ids: answers are handed over as ids, never as text."""
     mine, other = (pair.processor.tokenizer.get_vocab() for pair in (student, teacher))
     if mine == other:
-        return
+        return _check_images(student, teacher)
     odd = sorted(set(mine.items()) ^ set(other.items()))[0][0]
     raise ModelError(
         f"teacher {teacher.name!r} and student {student.name!r} have different tokenizers: {odd!r} is "
         f"{mine.get(odd)} for the student and {other.get(odd)} for the teacher. Choose two models of one family."
     )
+
+
+def _check_images(student: Loaded, teacher: Loaded) -> None:
+    """Both are given the same tokens and the same processed images."""
+    sizes = [head(pair.model).out_features for pair in (student, teacher)]
+    images = [pair.processor.image_processor.to_dict() for pair in (student, teacher)]
+    if sizes[0] != sizes[1]:
+        what = f"vocabularies of {sizes[1]:,} and {sizes[0]:,} rows"
+    elif odd := [key for key in images[0] if images[0][key] != images[1].get(key)]:
+        what = f"image processors that differ in {odd[0]!r}"
+    else:
+        return
+    raise ModelError(f"teacher {teacher.name!r} and student {student.name!r} have {what}. Choose two of one family.")
 
 
 class Reader:

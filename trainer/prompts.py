@@ -38,6 +38,9 @@ class PromptConfig:
     """A system message; empty for none."""
 
     def __post_init__(self) -> None:
+        for name in ("question", "view", "system"):
+            if "<|" in getattr(self, name):
+                raise ValueError(f"prompt.{name} is {getattr(self, name)!r}; give words, not special tokens")
         if "{question}" not in self.question:
             raise ValueError(f"prompt.question is {self.question!r}: expected {{question}} in it")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -127,3 +130,26 @@ def test_kinds_of_question_choose_and_an_unknown_one_is_answered_with_the_known(
 
 def test_answers_never_reach_a_batch(drawn_views: Path, drawn_vlm: Loaded) -> None:
     assert all(sample.answer is None for sample in next(batches(drawn_views, drawn_vlm)).samples)
+
+
+def test_a_view_that_cannot_be_decoded_is_skipped_and_named_and_the_others_go_on(
+    drawn_views: Path, drawn_vlm: Loaded, tmp_path: Path
+) -> None:
+    broken = tmp_path / "views"
+    shutil.copytree(drawn_views, broken)
+    part = broken / "views" / "part-00000.parquet"
+    views = pl.read_parquet(part)
+    sample = ViewSet.open(drawn_views).samples("train", ["crop"])[0]
+    (view_id,) = sample.views["crop"]
+    cut = {"bytes": b"not a picture", "path": "x.png"}
+    rows = [{**row, "image": cut} if row["view_id"] == view_id else row for row in views.iter_rows(named=True)]
+    pl.DataFrame(rows, schema=views.schema).write_parquet(part)
+    manifest = json.loads((broken / "manifest.json").read_text())
+    manifest["parts"][0]["files"]["views"]["bytes"] = part.stat().st_size
+    (broken / "manifest.json").write_text(json.dumps(manifest))
+    opened = ViewSet.open(broken)
+    writer = PromptWriter(opened, drawn_vlm.processor, PromptConfig(), max_tokens=1000)
+    samples = opened.samples("train", ["crop"])[:3]
+    assert [kept.question_id for kept, _ in writer.write(samples, ["crop"])] == [s.question_id for s in samples[1:]]
+    (reason,) = writer.skipped
+    assert reason.startswith(f"image {view_id!r} of {broken} cannot be used: ")

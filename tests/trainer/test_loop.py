@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import trainer.loop
 from trainer.batches import DataConfig
 from trainer.config import LoopConfig, OptimizerConfig, RunConfig
-from trainer.errors import CheckpointError
+from trainer.errors import CheckpointError, TrainerError
 from trainer.evaluate import EvalConfig
 from trainer.loop import lr_at, train
 from trainer.metrics import read_metrics
@@ -147,6 +147,39 @@ def test_a_folder_belongs_to_one_configuration(drawn_views: Path, tmp_path: Path
         CheckpointError, match=r"full: holds files but no readable run\.json\. Name an empty or new folder"
     ):
         train(config(drawn_views), tmp_path / "full", "")
+
+
+def test_a_view_set_that_was_rebuilt_is_not_gone_on_with(drawn_views: Path, tmp_path: Path) -> None:
+    views = tmp_path / "views"
+    shutil.copytree(drawn_views, views)
+    train(config(views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+    manifest = json.loads((views / "manifest.json").read_text())
+    (views / "manifest.json").write_text(json.dumps({**manifest, "seed": 99}))
+    with pytest.raises(CheckpointError) as refusal:
+        train(config(views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+    assert str(refusal.value) == f"{tmp_path / 'run'}: {views} was rebuilt since this run began. Name another folder."
+
+
+def test_weights_that_blow_up_are_never_saved(drawn_views: Path, tmp_path: Path) -> None:
+    wild = config(drawn_views, optimizer=OptimizerConfig(lr=1e38, lr_end=1e38), loop=LoopConfig(steps=1))
+    with pytest.raises(TrainerError, match=r"step 1 made weights that are not finite\. Lower optimizer\.lr\."):
+        train(wild, tmp_path / "run", "")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_minutes_add_up_over_the_commands_of_one_run(drawn_views: Path, tmp_path: Path) -> None:
+    train(config(drawn_views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**facts, "minutes": 100.0}))
+    train(config(drawn_views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["minutes"] >= 100.0
+
+
+def test_questions_that_the_rule_cannot_judge_do_not_stop_a_trained_run(drawn_views: Path, tmp_path: Path) -> None:
+    asked = EvalConfig(scorer="number", question_kinds=("attribute",), max_new_tokens=4)
+    data = replace(config(drawn_views).data, question_kinds=())
+    summary = train(config(drawn_views, data=data, eval=asked), tmp_path / "run", "")
+    assert summary["after"]["num"] == 12
 
 
 def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine() -> None:

@@ -61,6 +61,19 @@ def refused(run_file: Path, capsys: pytest.CaptureFixture[str]) -> str:
         ('"number"', '"numbers"', "numbers"),
         ('"views"', '""', "setting 'data.view_set' is missing. Name the folder that `viewgen build` wrote."),
         ("[data]", "[data", "not TOML"),
+        ("[eval]", '[eval]\nsplit = "train"', "data.split and eval.split are both 'train': evaluate on questions that"),
+        ("[eval]", "[optimizer]\nclip_norm = nan\n[eval]", "clip_norm is nan; give a number > 0"),
+        ("[eval]", "[optimizer]\nlr = inf\n[eval]", "lr is inf and lr_end is 1e-06; give 0 <= lr_end <= lr and lr > 0"),
+        (
+            "[eval]",
+            "[optimizer]\nbeta1 = 1.5\n[eval]",
+            "beta1 is 1.5 and beta2 is 0.999; give numbers from 0 to below 1",
+        ),
+        ("[eval]", "[optimizer]\nweight_decay = -1.0\n[eval]", "weight_decay is -1.0; give a number >= 0"),
+        ("steps = 1", "steps = 1\nmicro_batch = -1", "micro_batch is -1; give a whole number >= 0"),
+        ("steps = 1", "steps = 1\nseed = -1", "seed is -1; give a whole number from 0 to below 2**63"),
+        ('view = ""', 'view = "<|image_pad|>"', "prompt.view is '<|image_pad|>'; give words, not special tokens"),
+        ("[model]", '[model]\ndtype = "bfloat16"', "optimizer.lr is 1e-06, which bfloat16 weights round away"),
     ],
 )
 def test_a_wrong_setting_is_answered_with_its_name_and_the_remedy(
@@ -103,6 +116,56 @@ def test_a_teacher_with_another_tokenizer_is_one_line(run_file: Path, capsys: py
     said = refused(run_file, capsys)
     assert said.startswith(f"teacher '{other}' and student 'embedded:drawn-vlm' have different tokenizers: 'Ġred' is ")
     assert said.endswith("Choose two models of one family.")
+
+
+def test_a_teacher_of_another_vocabulary_size_or_image_processor_is_one_line(
+    run_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = run_file.parent / "other"
+    shutil.copytree(str(files("trainer") / "weights" / "drawn-vlm"), other)
+    run_file.write_text(GOOD.replace("[model]", '[model]\nteacher = "other"', 1))
+    processor = other / "processor_config.json"
+    settings = json.loads(processor.read_text())
+    settings["image_processor"]["image_mean"] = [0.4, 0.4, 0.4]
+    processor.write_text(json.dumps(settings))
+    assert "have image processors that differ in 'image_mean'. Choose two of one family." in refused(run_file, capsys)
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta0"])
+def test_a_device_that_is_not_there_is_one_line(
+    run_file: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    run_file.write_text(GOOD.replace("[model]", f'[model]\ndevice = "{device}"', 1))
+    assert refused(run_file, capsys).startswith(f"model.device = '{device}': cannot be used (")
+
+
+def test_weights_that_were_cut_short_are_one_line(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = run_file.parent / "other"
+    shutil.copytree(str(files("trainer") / "weights" / "drawn-vlm"), other)
+    whole = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    run_file.write_text(GOOD.replace("embedded:drawn-vlm", "other", 1))
+    assert refused(run_file, capsys).startswith(f"model.student = '{other}': cannot be loaded as a vision-language")
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run_file.parent / "file").touch()
+    for out in ("file", "file/run"):
+        assert execute(["run", str(run_file), "--out", str(run_file.parent / out)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_interrupt_says_that_what_is_saved_stays(
+    run_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trainer.loop
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.loop, "_train_steps", interrupted)
+    assert execute(["run", str(run_file), "--out", str(run_file.parent / "run")]) == 130
+    assert "stopped. What is saved stays: the same command goes on" in capsys.readouterr().err
 
 
 def test_an_unknown_kind_of_view_is_answered_with_the_known_ones(
