@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: broken ({_one_line(error)}). {again}") from None
     if version != SCHEMA_VERSION:
-        raise ShardError(f"{path}: schema version {version}, this viewgen reads {SCHEMA_VERSION}. {again}")
+        raise ShardError(f"{path}: schema version {version!r}, this viewgen reads {SCHEMA_VERSION}. {again}")
     try:
         return TypeAdapter(Manifest).validate_python(tables)
     except ValidationError as refusal:
