@@ -18,6 +18,9 @@ from typer.exceptions import Abort, Exit, TyperException
 from viewgen.errors import SettingsError, ViewgenError
 from viewgen.settings import settings_from
 
+STOPPED = 130
+"""Exit code after Ctrl-C, which Typer turns into an Exit of its own."""
+
 app = typer.Typer(
     help="Questions and images in, question-relevant evidence views out.",
     add_completion=False,
@@ -45,10 +48,11 @@ def run(arguments: Sequence[str]) -> int:
         print(f"error: {error.filename or arguments[0]}: {error.strerror or error}.", file=sys.stderr)
         return 2
     except Exit as end:
-        return end.exit_code
+        code = end.exit_code
     except (KeyboardInterrupt, Abort):
+        code = STOPPED
+    if code == STOPPED:
         print("stopped. What is finished stays: the same command goes on from there.", file=sys.stderr)
-        return 130
     return code if isinstance(code, int) else 0
 
 

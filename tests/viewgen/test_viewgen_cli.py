@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +140,8 @@ def test_a_missing_a_broken_and_an_older_view_set_are_one_line_each(own: Path, t
     assert "so it is no view set" in refused(capsys, "inspect", str(tmp_path))
     (own / "manifest.json").write_text('{"schema_version": 0}')
     assert "schema version 0, this viewgen reads 1." in refused(capsys, "inspect", str(own))
+    (own / "manifest.json").write_text('{"schema_version": "1"}')
+    assert "schema version '1', this viewgen reads 1." in refused(capsys, "inspect", str(own))
     (own / "manifest.json").write_text("no json")
     assert "manifest.json: broken (JSONDecodeError: " in refused(capsys, "inspect", str(own))
 
@@ -169,6 +173,25 @@ def test_the_installed_command_ends_with_code_2_and_no_traceback(tmp_path: Path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_ends_with_code_130_and_says_that_the_same_command_goes_on(tmp_path: Path) -> None:
+    program = (
+        "import signal, sys; from viewgen.cli import run; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "demo", "--out", str(tmp_path / "scenes")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(4000):
+            if list(tmp_path.glob("scenes/images/*.png")) or process.poll() is not None:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    last = said.splitlines()[-1]
+    assert last == "stopped. What is finished stays: the same command goes on from there."
+    assert "Traceback" not in said
 
 
 def test_what_the_command_builds_trainer_can_open(source: Source, tmp_path: Path) -> None:
