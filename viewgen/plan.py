@@ -21,7 +21,7 @@ from viewgen.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_m
 from viewgen.progress import counted
 from viewgen.records import Question, Rejection
 from viewgen.schema import SCHEMA_VERSION, TABLES
-from viewgen.shards import file_fault, table_path
+from viewgen.shards import file_fault, file_record, table_path
 
 _LIBRARIES = ("numpy", "open_clip_torch", "pillow", "polars", "torch")
 """Another version of one of these may write other bytes."""
@@ -206,7 +206,9 @@ def _refuse_changed(out: Path, kept: Sequence[PartRecord], plan: Plan) -> None:
 
 
 def _is_whole(out: Path, record: PartRecord) -> bool:
-    return not any(file_fault(table_path(out, name, record.part), name, record.files[name]) for name in TABLES)
+    """Judged by every byte, unlike a reader's look: what goes on from here is not looked at again."""
+    files = [(name, table_path(out, name, record.part), record.files[name]) for name in TABLES]
+    return all(not file_fault(path, name, said) and file_record(path) == said for name, path, said in files)
 
 
 def _remove_strays(out: Path, manifest: Manifest) -> None:

@@ -355,6 +355,18 @@ def test_a_damaged_part_is_built_again(source: Source, tmp_path: Path, all_bytes
     assert all_bytes(tmp_path / "views") == whole
 
 
+def test_a_part_with_one_wrong_byte_is_built_again(source: Source, tmp_path: Path, all_bytes: Files) -> None:
+    build(source, tmp_path / "views")
+    whole = all_bytes(tmp_path / "views")
+    path = table_path(tmp_path / "views", "images", 1)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    report = build(source, tmp_path / "views")
+    assert (report.num_made, report.num_reused) == (1, 2)
+    assert all_bytes(tmp_path / "views") == whole
+
+
 def test_only_names_a_part_that_exists(source: Source, tmp_path: Path) -> None:
     said = "there is no part 7: this build has parts 0 to 2."
     assert refusal(source, tmp_path / "views", replace(QUIET, only=(7,))) == said
