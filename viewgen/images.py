@@ -83,9 +83,9 @@ class Picture:
 
 def read_image_file(path: Path, config: ImageConfig) -> bytes:
     """The file's bytes. Raises PictureError when it is missing, not a plain file, unreadable or above max_file_mb."""
-    if not path.is_file():  # also keeps pipes and devices out, which would block or never end
-        raise PictureError("missing_image", "there is no such file", path)
     try:
+        if not path.is_file():  # also keeps pipes and devices out, which would block or never end
+            raise PictureError("missing_image", "there is no such file", path)
         size_mb = path.stat().st_size / 1e6
         if size_mb <= config.max_file_mb:
             return path.read_bytes()

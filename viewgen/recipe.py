@@ -63,8 +63,11 @@ def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
 
 
 def root_of(source: SourceConfig, recipe: Path) -> Path:
-    """The source's folder, absolute."""
-    return (recipe.parent / source.root).resolve()
+    """The source's folder, absolute. Raises RecipeError for what can be no path."""
+    try:
+        return (recipe.parent / source.root).resolve()
+    except ValueError as error:  # a NUL character
+        raise RecipeError(f"{recipe}: source.root is {source.root!r}, which is no path ({error}). Change it.") from None
 
 
 def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:

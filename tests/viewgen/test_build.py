@@ -162,6 +162,17 @@ def test_images_that_cannot_be_opened_reject_their_questions_and_the_rest_is_bui
     assert rows(tmp_path / "views", "questions")["question_id"].to_list() == ["4-sign"]
 
 
+def test_a_path_that_no_file_can_have_rejects_its_question_alone(source: Source, tmp_path: Path) -> None:
+    held = source.rows()
+    held[0]["image_path"] = "a" * 300 + ".png"
+    held[2]["image_path"] = "a\0b.png"
+    source.write_rows(held)
+    build(source, tmp_path / "views")
+    assert {name for name, stage, _ in rejects(tmp_path / "views") if stage == "images"} == {"0-sign", "1-sign"}
+    kept = rows(tmp_path / "views", "questions")["question_id"]
+    assert kept.to_list() == ["2-sign", "3-sign", "4-sign"]
+
+
 def test_a_question_without_a_phrase_is_rejected_by_that_stage(source: Source, tmp_path: Path) -> None:
     held = source.rows()
     held[0]["question"] = "Hm?"

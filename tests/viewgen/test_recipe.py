@@ -97,6 +97,13 @@ def test_a_missing_root_is_named(tmp_path: Path) -> None:
         read_questions(SourceConfig(root="nowhere", query=ONE), tmp_path / "recipe.toml")
 
 
+def test_a_root_that_can_be_no_path_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as refusal:
+        read_questions(SourceConfig(root="da\0ta", query=ONE), tmp_path / "recipe.toml")
+    said = r"source.root is 'da\x00ta', which is no path ("
+    assert str(refusal.value).startswith(f"{tmp_path / 'recipe.toml'}: {said}")
+
+
 def test_a_query_error_is_told_in_one_line(refused: Callable[[str], str]) -> None:
     assert refused("SELEC 1") == 'source.query failed: Parser Error: syntax error at or near "SELEC".'
     assert refused("FROM 'none.parquet'").startswith("source.query failed: IO Error: No files found that match")
