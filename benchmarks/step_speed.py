@@ -1,7 +1,7 @@
 """What a training step costs when every prompt is computed once, beside computing it again for every sibling.
 
 Run:      python -m benchmarks.step_speed --plot docs/step_speed.svg    (--quick: fewer sizes; --no-trl: without the peer)
-Expected: about 10 minutes on two cores; a table, and as its last line one JSON object.
+Expected: about 7 minutes on two idle cores; a table, and as its last line one JSON object.
 The peer is TRL's DistillationTrainer (`pip install -e .[bench]`); without it that part is left out, and said so.
 
 All in one run: contenders take turns, and the median of each counts. step_world.py says what is computed, and how,
@@ -145,8 +145,7 @@ def whole_step(world: World, repetitions: int) -> dict[str, Any]:
     peer_s: dict[str, float] = {}
     for accumulate in (1, QUESTIONS):
         ours = our_step(world, Generator().manual_seed(SEED))
-        # In parts it is the slower way: one turn is enough to show it.
-        turns = race_peer(world, SIBLINGS, (repetitions if accumulate == 1 else 1) + 1, ours, accumulate)
+        turns = race_peer(world, SIBLINGS, repetitions + 1, ours, accumulate)
         ours_s += turns.ours_s[1:]
         peer_s[f"batch in {accumulate}"] = statistics.median(turns.peer_s[1:])
     num_tokens = QUESTIONS * SIBLINGS * ANSWER
@@ -282,7 +281,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "parts": parts(world, repetitions),
         "step": whole_step(world, repetitions) if peer else None,
         "peak MB": {f"{way} {num}": peak_mb(way, num) for way in ("ours", "naive") for num in (4, 16)},
-        "sweep": sweep(world_of, sizes[1:4] if args.quick else sizes, repetitions),
+        "sweep": sweep(world_of, sizes[1:4] if args.quick else sizes, 1 if args.quick else 5),
     }
     return {**found, "ratios": ratios(found)}
 

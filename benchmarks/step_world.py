@@ -105,6 +105,7 @@ def make_processor(eos: bool = False) -> Processor:
     processor = load("embedded:drawn-vlm", ModelConfig(device="cpu"), "model.student").processor
     tokenizer = processor.tokenizer
     tokenizer.add_tokens([f"word{i}" for i in range(NUM_WORDS - len(tokenizer))])
+    tokenizer.model_max_length = 4096
     if not eos:
         tokenizer.eos_token = None
     return processor
