@@ -8,6 +8,7 @@ a sign in the middle of one of them. Boxes are x0, y0, x1, y1 in pixels, far edg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,6 +24,8 @@ from viewgen.errors import RecipeError
 from viewgen.progress import Progress
 
 TOKEN_PX = 16
+MARKER = ".drawn-scenes"
+"""File that tells a folder of scenes, even of a drawing that was stopped, from a folder of something else."""
 COLOURS = {
     "red": (214, 40, 40),
     "orange": (255, 146, 20),
@@ -44,6 +47,7 @@ SHAPES = {  # corners on a 4 x 4 board centred at 0, or None for a circle
 }
 Relation = Literal["attribute", "relation", "absent"]
 _SMOOTH = 4  # shapes are drawn this many times larger and shrunk, for smooth edges
+_SCENE_FILE = re.compile(r"(train|selection|test)-\d{5,}\.png")
 _UNIT_PX = 6.0  # one step of the 4 x 4 board
 
 
@@ -66,6 +70,10 @@ class DemoConfig:
     """Relation questions per scene; an absent-sign question is added to every scene."""
 
     def __post_init__(self) -> None:
+        nums = self.num_train, self.num_selection, self.num_test
+        if min(nums) < 0 or not any(nums):
+            found = f"num_train + num_selection + num_test is {' + '.join(map(str, nums))}"
+            raise ValueError(f"{found}: expected none below 0 and one scene at least")
         if self.edge_px % TOKEN_PX or self.edge_px < 4 * TOKEN_PX:
             raise ValueError(f"edge_px is {self.edge_px}: expected a multiple of {TOKEN_PX}, at least {4 * TOKEN_PX}")
         room = ((self.edge_px // TOKEN_PX - 1) // 2) ** 2
@@ -244,12 +252,25 @@ def splits(config: DemoConfig) -> Iterator[tuple[str, int]]:
             yield split, index
 
 
+def _make_room(out: Path) -> None:
+    """A folder marked as ours, before anything is drawn, and without what was drawn there before."""
+    marker = out / MARKER
+    if out.exists() and any(out.iterdir()) and not marker.exists():
+        raise RecipeError(f"{out}: holds files that are not drawn scenes. Name an empty or new folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    (out / "images").mkdir(exist_ok=True)
+    for name in ("questions.parquet", "truth.parquet"):
+        (out / name).unlink(missing_ok=True)
+    for path in (out / "images").iterdir():
+        if _SCENE_FILE.fullmatch(path.name):
+            path.unlink()
+
+
 def write_demo(out: Path, config: DemoConfig) -> int:
     """Write images/*.png, questions.parquet and, apart, truth.parquet below `out`; returns the number of scenes.
-    Raises RecipeError when `out` holds something else."""
-    if out.exists() and any(out.iterdir()) and not (out / "questions.parquet").exists():
-        raise RecipeError(f"{out}: holds files that are not drawn scenes. Name an empty or new folder.")
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    Scenes that were drawn there before, all or some, are removed. Raises RecipeError when `out` holds something else."""
+    _make_room(out)
     questions: list[dict[str, object]] = []
     truth: list[dict[str, object]] = []
     scenes = list(splits(config))

@@ -109,9 +109,37 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def drawn_files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_fewer_scenes_leave_none_of_the_old_and_what_is_not_ours(tmp_path: Path) -> None:
+    write_demo(tmp_path / "scenes", SMALL)
+    few = DemoConfig(seed=1, num_train=1, num_selection=0, num_test=1)
+    (tmp_path / "scenes" / "images" / "test-of-mine.png").write_bytes(b"mine")
+    write_demo(tmp_path / "scenes", few)
+    write_demo(tmp_path / "fresh", few)
+    assert drawn_files(tmp_path / "scenes") == {**drawn_files(tmp_path / "fresh"), "images/test-of-mine.png": b"mine"}
+
+
+def test_questions_of_another_source_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "questions.parquet").write_bytes(b"mine")
+    with pytest.raises(RecipeError, match="holds files that are not drawn scenes"):
+        write_demo(tmp_path, SMALL)
+    assert drawn_files(tmp_path) == {"questions.parquet": b"mine"}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (
+            {"num_train": 0, "num_selection": 0, "num_test": 0},
+            "num_train + num_selection + num_test is 0 + 0 + 0: expected none below 0 and one scene at least",
+        ),
+        (
+            {"num_train": 5, "num_selection": -1, "num_test": 0},
+            "num_train + num_selection + num_test is 5 + -1 + 0: expected none below 0 and one scene at least",
+        ),
         ({"edge_px": 100}, "edge_px is 100: expected a multiple of 16, at least 64"),
         ({"max_signs": 10}, "signs are 5 to 10: expected 2 <= min <= max <= 9"),
         ({"min_signs": 1}, "signs are 1 to 8: expected 2 <= min <= max <= 9"),

@@ -165,6 +165,10 @@ def test_a_place_that_cannot_be_written_is_one_line(source: Source, tmp_path: Pa
 
 def test_a_wrong_number_of_scenes_is_one_line(tmp_path: Path, capsys: Printed) -> None:
     assert "Invalid value for '--train'" in refused(capsys, "demo", "--out", str(tmp_path / "d"), "--train", "-1")
+    none = ("--train", "0", "--selection", "0", "--test", "0")
+    told = refused(capsys, "demo", "--out", str(tmp_path / "d"), *none)
+    assert told.startswith("viewgen demo: num_train + num_selection + num_test is 0 + 0 + 0: expected ")
+    assert not (tmp_path / "d").exists()
 
 
 def test_the_installed_command_ends_with_code_2_and_no_traceback(tmp_path: Path) -> None:
@@ -192,6 +196,8 @@ def test_ctrl_c_ends_with_code_130_and_says_that_the_same_command_goes_on(tmp_pa
     last = said.splitlines()[-1]
     assert last == "stopped. What is finished stays: the same command goes on from there."
     assert "Traceback" not in said
+    assert run(["demo", "--out", str(tmp_path / "scenes"), "--train", "1", "--selection", "0", "--test", "0"]) == 0
+    assert [path.name for path in (tmp_path / "scenes" / "images").iterdir()] == ["train-00000.png"]
 
 
 def test_what_the_command_builds_trainer_can_open(source: Source, tmp_path: Path) -> None:
