@@ -70,6 +70,7 @@ TEMPLATE = (
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{%- endif %}"
 )
 PROMPT = PromptConfig(view="")
+ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
 COLOUR_NAMES, SHAPE_NAMES = sorted(COLOURS), sorted(SHAPES)
 VIEW_TOKENS = 3
 """Tokens along a crop's side."""
@@ -112,12 +113,7 @@ def make_model(processor: Processor) -> Qwen3VLForConditionalGeneration:
         "head_dim": 32,
         "max_position_embeddings": 2048,
         "tie_word_embeddings": True,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 1e4,
-            "mrope_section": [6, 5, 5],
-            "mrope_interleaved": True,
-        },
+        "rope_parameters": ROPE,
         "eos_token_id": processor.tokenizer.eos_token_id,
         "pad_token_id": processor.tokenizer.pad_token_id,
         "bos_token_id": None,
@@ -141,12 +137,8 @@ def make_model(processor: Processor) -> Qwen3VLForConditionalGeneration:
     return model
 
 
-TOKEN_NAMES = {
-    "image_token": "image_pad",
-    "video_token": "video_pad",
-    "vision_start_token": "vision_start",
-    "vision_end_token": "vision_end",
-}
+TOKEN_NAMES = {f"{name}_token": f"{name}_pad" for name in ("image", "video")}
+TOKEN_NAMES |= {f"vision_{end}_token": f"vision_{end}" for end in ("start", "end")}
 
 
 @dataclass(frozen=True, slots=True)
