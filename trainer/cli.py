@@ -86,9 +86,10 @@ def report(
     from trainer.report import readme_picture, write_report
 
     page = write_report(run)
-    summary = run / "evals" / "summary.json"
-    if summary.exists():
-        print(in_words(json.loads(summary.read_text(encoding="utf-8"))))
+    path = run / "evals" / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "before" in summary:
+        print(in_words(summary))
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     if "minutes" in facts:
         print(f"minutes    {facts['minutes']}")
