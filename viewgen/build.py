@@ -10,10 +10,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from viewgen.audit import measure
 from viewgen.card import card
 from viewgen.config import BuildConfig, read_config
 from viewgen.errors import RecipeError
@@ -28,7 +29,7 @@ from viewgen.records import Phrase, Question, Region, Rejection, Sample
 from viewgen.regions import RegionFinder, region_finder
 from viewgen.shards import table_path, write_table
 from viewgen.tables import Finished, SourceImage, part_tables
-from viewgen.views import cut_views
+from viewgen.views import ViewSource, cut_views
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -193,16 +194,25 @@ def make_sample(located: Located, picture: Picture, config: BuildConfig) -> Samp
     evidence = choose_evidence(located.phrases, located.regions, *size, config.evidence)
     if isinstance(evidence, Rejection):
         return evidence
-    views = cut_views(picture.image, located.question.question_id, evidence, config.seed, config.views)
-    if isinstance(views, Rejection):
-        return views
+    image_id = picture.sha256[:16]
+    source = ViewSource(
+        image=picture.image,
+        image_id=image_id,
+        question_id=located.question.question_id,
+        evidence=evidence,
+        regions=located.regions,
+    )
+    cuts = cut_views(source, config.seed, config.views)
+    if isinstance(cuts, Rejection):
+        return cuts
     return Sample(
         question=located.question,
-        image_id=picture.sha256[:16],
+        image_id=image_id,
         phrases=located.phrases,
         regions=located.regions,
         evidence=evidence,
-        views=views,
+        views=tuple(replace(view, pixels=None) for view in measure(cuts.views, evidence)),
+        missing=cuts.missing,
     )
 
 

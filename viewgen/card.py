@@ -88,7 +88,9 @@ def _feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
         yield f"{indent}  dtype: image"
     elif isinstance(kind, pl.Struct | pl.List):
         inner = _instance(kind.inner) if isinstance(kind, pl.List) else kind
-        assert isinstance(inner, pl.Struct), f"{name}: a list holds structs, or this writer must learn more"
+        if not isinstance(inner, pl.Struct):
+            yield f"{indent}  list: {_dtype(inner)}"
+            return
         yield f"{indent}  {'list' if isinstance(kind, pl.List) else 'struct'}:"
         for field in inner.fields:
             yield from _feature(field.name, _instance(field.dtype), f"{indent}  ")
@@ -105,4 +107,4 @@ def _instance(kind: object) -> DataType:
 
 def _dtype(kind: DataType) -> str:
     """The type's name as Arrow and Hugging Face spell it: string, int32, float64, ..."""
-    return str(kind).lower()
+    return "bool" if isinstance(kind, pl.Boolean) else str(kind).lower()

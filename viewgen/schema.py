@@ -16,14 +16,26 @@ else:
     DataType = object
     """beartype, which checks annotations while tests run, refuses a class whose metaclass has its own repr."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Goes up when a column changes its meaning, type or name; a reader refuses any other version."""
 
 IMAGE = pl.Struct({"bytes": pl.Binary, "path": pl.String})
 """Hugging Face `datasets` decodes this as an image: the encoded file, and a file name that tells its format."""
 BOX = pl.Struct({"x0": pl.Int32, "y0": pl.Int32, "x1": pl.Int32, "y1": pl.Int32})
 PHRASE = pl.Struct({"text": pl.String, "start": pl.Int32, "end": pl.Int32, "rule": pl.String})
-REGION = pl.Struct({"phrase": pl.String, "box": BOX, "source": pl.String, "score": pl.Float64, "rank": pl.Int32})
+REGION = pl.Struct(
+    {
+        "phrase": pl.String,
+        "box": BOX,
+        "source": pl.String,
+        "score": pl.Float64,
+        "rank": pl.Int32,
+        "agreement": pl.Float64,
+        "retrieval_rank": pl.Int32,
+        "num_instances": pl.Int32,
+    }
+)
+MISSING = pl.Struct({"kind": pl.String, "reason": pl.String, "message": pl.String})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             phrases=Column(type=pl.List(PHRASE), meaning="Words looked for: question[start:end], and the rule that found them."),
             regions=Column(type=pl.List(REGION), meaning="Places proposed for each phrase, best first, by source."),
             evidence=Column(type=pl.List(BOX), unit="px", meaning="Where the answer can be seen, after growing."),
+            missing_views=Column(type=pl.List(MISSING), meaning="Kinds of view that it lacks though the recipe asks for them, and why."),
             evidence_share=Column(type=_REAL, unit="0..1", meaning="Area of the evidence boxes over the image's."),
         ),
         "views": _table(
@@ -86,16 +99,28 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             "view_id",
             view_id=Column(type=_TEXT, meaning="question_id, role, kind and number, joined by '/'."),
             question_id=Column(type=_TEXT, meaning="Row of `questions`."),
-            image_id=Column(type=_TEXT, meaning="Row of `images` it was made from."),
+            image_id=Column(type=_TEXT, meaning="Row of `images` it was made from; another question's for `swapped`."),
             role=Column(type=_TEXT, meaning="positive: shows the evidence. negative: does not."),
-            kind=Column(type=_TEXT, meaning="How it was made: crop, off_region, masked, ..."),
-            image=Column(type=IMAGE, meaning="The view, encoded without loss (PNG)."),
-            width_px=Column(type=_INT, unit="px", meaning="Width of the view."),
-            height_px=Column(type=_INT, unit="px", meaning="Height of the view."),
-            box=Column(type=BOX, unit="px", nullable=True, meaning="Where in the image it was cut; null when it is the whole image."),
-            evidence_overlap=Column(type=_REAL, unit="0..1", meaning="Largest share of an evidence box that the view's box shows; masks count as not shown."),
+            kind=Column(type=_TEXT, meaning="As the recipe asks for it: crop, off_region, masked, ..."),
+            made_as=Column(type=_TEXT, meaning="As it was made: another kind where a fallback stands in for one that cannot be made."),
+            fallback=Column(type=_TEXT, nullable=True, meaning="Why a fallback stands in; null when none does."),
+            image=Column(type=IMAGE, nullable=True, meaning="The view, encoded without loss (PNG); null for kind `none`, which shows nothing."),
+            width_px=Column(type=_INT, unit="px", meaning="Width of the view; 0 for `none`."),
+            height_px=Column(type=_INT, unit="px", meaning="Height of the view; 0 for `none`."),
+            box=Column(type=BOX, unit="px", nullable=True, meaning="Where in the image it was cut; null when it is not a plain cut."),
             seed=Column(type=pl.UInt64(), meaning="Of the view's own random stream, drawn from (build seed, question_id, kind)."),
             params=Column(type=_TEXT, meaning="Every other setting that shaped the pixels, as JSON with sorted keys."),
+            evidence_overlap=Column(type=_REAL, unit="0..1", meaning="Largest share of an evidence box that the view shows; masks count as not shown."),
+            evidence_iou=Column(type=_REAL, unit="0..1", meaning="Largest IoU of the view's box with an evidence box."),
+            sharpness=Column(type=_REAL, unit="levels²", meaning="Variance of the Laplacian of its grey levels (0 to 255)."),
+            sharpness_ratio=Column(type=_REAL, meaning="Its `sharpness` over that of the question's positive view."),
+            same_size=Column(type=pl.Boolean(), meaning="As wide and as high as the positive view."),
+            same_encoding=Column(type=pl.Boolean(), meaning="Encoded in the same format and quality as the positive view."),
+            hash_distance=Column(type=_INT, unit="bits", meaning="Bits, of 64, in which its perceptual hash differs from the positive's."),
+            detector_score=Column(type=_REAL, nullable=True, meaning="Highest score of the question's phrases when the detector reads the view; null without a detector."),
+            phrase_similarity=Column(type=_REAL, unit="nats", nullable=True, meaning="Logit of the view for the question's phrases under the OpenCLIP model; null without one."),
+            similarity_margin=Column(type=_REAL, unit="nats", nullable=True, meaning="The positive's `phrase_similarity` less this one's."),
+            flags=Column(type=pl.List(_TEXT), meaning="What the audit finds wrong with it: leaks_evidence, sharpness_differs, ..."),
         ),
         "rejects": _table(
             "One row per question that was not kept.",
@@ -105,7 +130,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             split=Column(type=_TEXT, meaning="As in `questions`."),
             kind=Column(type=_TEXT, meaning="As in `questions`."),
             question=Column(type=_TEXT, meaning="As the source words it."),
-            stage=Column(type=_TEXT, meaning="The stage that gave it up: images, phrases, regions, evidence, views."),
+            stage=Column(type=_TEXT, meaning="The stage that gave it up: images, phrases, regions, evidence, views, audit, review."),
             reason=Column(type=_TEXT, meaning="A fixed word, for counting."),
             message=Column(type=_TEXT, meaning="A sentence with the numbers."),
         ),

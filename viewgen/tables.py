@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 
 from viewgen.boxes import Box
-from viewgen.records import Question, Region, Rejection, Sample
+from viewgen.records import Audit, Question, Region, Rejection, Sample
 from viewgen.schema import TABLES
-from viewgen.views import evidence_overlap
 
 Row = dict[str, Any]
 
@@ -79,6 +78,7 @@ def _question_row(image: SourceImage, sample: Sample) -> Row:
         ],
         "regions": [_region(region) for region in sample.regions],
         "evidence": [_box(box) for box in sample.evidence.boxes],
+        "missing_views": [asdict(missing) for missing in sample.missing],
         "evidence_share": sum(box.area for box in sample.evidence.boxes) / (image.width_px * image.height_px),
     }
 
@@ -92,17 +92,24 @@ def _view_rows(sample: Sample) -> Iterator[Row]:
         yield {
             "view_id": view_id,
             "question_id": sample.question.question_id,
-            "image_id": sample.image_id,
+            "image_id": view.image_id,
             "role": view.role,
             "kind": view.kind,
-            "image": {"bytes": view.image, "path": f"{view_id}.png"},
+            "made_as": view.made_as,
+            "fallback": view.fallback or None,
+            "image": None if view.image is None else {"bytes": view.image, "path": f"{view_id}.png"},
             "width_px": view.width_px,
             "height_px": view.height_px,
             "box": view.box and _box(view.box),
-            "evidence_overlap": evidence_overlap(view, sample.evidence),
             "seed": view.seed,
             "params": json.dumps(dict(view.params), sort_keys=True),
+            **_audit(view.audit),
         }
+
+
+def _audit(audit: Audit | None) -> Row:
+    assert audit is not None, "every view is measured before it is stored"
+    return {**asdict(audit), "flags": list(audit.flags)}
 
 
 def _reject_row(question: Question, why: Rejection) -> Row:
@@ -125,6 +132,9 @@ def _region(region: Region) -> Row:
         "source": region.source,
         "score": region.score,
         "rank": region.rank,
+        "agreement": region.agreement,
+        "retrieval_rank": region.retrieval_rank,
+        "num_instances": region.num_instances,
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, ClassVar
 
@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 from pydantic import ConfigDict
 
-from viewgen.boxes import containment
+from viewgen.boxes import Box
 from viewgen.images import encode_png
 from viewgen.negatives import KINDS, Cut, Fill
-from viewgen.records import Evidence, Rejection, View
+from viewgen.records import Evidence, Missing, Region, Rejection, View
 from viewgen.settings import STRICT
 
 POSITIVES = ("crop",)
@@ -59,22 +59,53 @@ class ViewsConfig:
             raise ValueError(f"mask_grow_ratio is {self.mask_grow_ratio}: expected 1 or more")
 
 
-def cut_views(
-    image: Image.Image, question_id: str, evidence: Evidence, seed: int, config: ViewsConfig
-) -> tuple[View, ...] | Rejection:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Donor:
+    """Another question, whose positive crop can stand in for one's own."""
+
+    question_id: str
+    image_id: str
+    image: Image.Image
+    box: Box
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSource:
+    """All that the views of one question are made from."""
+
+    image: Image.Image
+    image_id: str
+    question_id: str
+    evidence: Evidence
+    regions: tuple[Region, ...]
+    hard_box: Box | None = None
+    """The tile, off the evidence, that is most similar to the phrases."""
+    donor: Donor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cuts:
+    """The views of one question, positives first, and the kinds that it lacks."""
+
+    views: tuple[View, ...]
+    missing: tuple[Missing, ...] = ()
+
+
+def cut_views(source: ViewSource, seed: int, config: ViewsConfig) -> Cuts | Rejection:
     """All views of one question, positives first; or a Rejection (no_room, too_few_patches) that names the kind.
 
     `seed` is the build's. The positive of each evidence box is an exact cut; views are PNG."""
     views: list[View] = []
+    evidence, question_id = source.evidence, source.question_id
     for role, kinds in (("positive", config.positive), ("negative", config.negative)):
         for kind in kinds:
             for number in range(1 if kind == "masked" else len(evidence.boxes)):
                 params: Params = {**_settings_of(kind, config), "evidence_box": number}
-                view = _make(image, evidence, role, kind, view_seed(seed, question_id, kind, number), params)
+                view = _make(source.image, evidence, role, kind, view_seed(seed, question_id, kind, number), params)
                 if isinstance(view, Rejection):
                     return view
-                views.append(view)
-    return tuple(views)
+                views.append(replace(view, image_id=source.image_id))
+    return Cuts(views=tuple(views))
 
 
 def recompute_view(image: Image.Image, evidence: Evidence, row: Mapping[str, Any]) -> View:
@@ -92,13 +123,6 @@ def view_seed(seed: int, question_id: str, kind: str, number: int = 0) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def evidence_overlap(view: View, evidence: Evidence) -> float:
-    """Largest share of an evidence box inside the view's box, 0 to 1. Masked evidence counts as not shown."""
-    if view.box is None:
-        return 0.0 if view.kind == "masked" else 1.0
-    return max(containment(box, view.box) for box in evidence.boxes)
-
-
 def _make(image: Image.Image, evidence: Evidence, role: str, kind: str, seed: int, params: Params) -> View | Rejection:
     """In params, `evidence_box` is the number of the box that the view is for; the rest are the kind's settings."""
     settings = dict(params)
@@ -112,12 +136,14 @@ def _make(image: Image.Image, evidence: Evidence, role: str, kind: str, seed: in
     return View(
         role=role,
         kind=kind,
+        made_as=kind,
         box=cut.box,
         image=encode_png(cut.image),
         width_px=cut.image.width,
         height_px=cut.image.height,
         seed=seed,
         params=params,
+        pixels=cut.image,
     )
 
 

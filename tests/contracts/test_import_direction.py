@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
     errors settings progress boxes records schema images manifest card shards recipe phrases detectors openclip retrieval
-    regions evidence negatives views tables config plan build inspect demo cli
+    regions evidence negatives views audit tables config plan build inspect demo cli
 """
 TRAINER = """
     errors gate loss prompts states families prefix tree rollout models batches step checkpoint metrics scorers

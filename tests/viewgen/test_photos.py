@@ -16,7 +16,7 @@ from viewgen.phrases import find_phrases
 from viewgen.recipe import read_questions, root_of
 from viewgen.records import Evidence, Question, Rejection
 from viewgen.regions import region_finder
-from viewgen.views import cut_views
+from viewgen.views import ViewSource, cut_views
 
 RECIPE = Path(__file__).parents[2] / "datasets" / "photos.toml"
 FOLDER = RECIPE.parent / "photos"
@@ -122,9 +122,16 @@ def test_a_positive_shows_the_boxes_and_an_off_region_negative_none_of_them(
     for question in [next(q for q in questions if q.image_path == name) for name in sorted(images)]:
         evidence = evidence_of(question, images[question.image_path])
         assert isinstance(evidence, Evidence)
-        views = cut_views(images[question.image_path], question.question_id, evidence, config.seed, config.views)
-        assert not isinstance(views, Rejection), views
-        shown = {view.kind: view.box for view in views if view.kind in {"crop", "off_region"}}
+        source = ViewSource(
+            image=images[question.image_path],
+            image_id="i",
+            question_id=question.question_id,
+            evidence=evidence,
+            regions=(),
+        )
+        cuts = cut_views(source, config.seed, config.views)
+        assert not isinstance(cuts, Rejection), cuts
+        shown = {view.kind: view.box for view in cuts.views if view.kind in {"crop", "off_region"}}
         assert hides(shown["off_region"], question)
         assert not hides(shown["crop"], question)
 

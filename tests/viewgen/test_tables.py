@@ -5,19 +5,39 @@ from __future__ import annotations
 from dataclasses import replace
 
 from viewgen.boxes import Box
-from viewgen.records import Evidence, Phrase, Question, Region, Rejection, Sample, View
+from viewgen.records import Audit, Evidence, Phrase, Question, Region, Rejection, Sample, View
 from viewgen.tables import Finished, SourceImage, part_tables
 
 IMAGE = SourceImage(
     image_id="ab", data=b"file", sha256="abcd", width_px=100, height_px=50, source_path="folder/a.jpg"
 )
 QUESTION = Question(question_id="q/1", image_path="folder/a.jpg", text="What is on the dog?", answer="a hat")
+AUDIT = Audit(
+    evidence_overlap=0.25,
+    evidence_iou=0.125,
+    sharpness=12.5,
+    sharpness_ratio=0.5,
+    same_size=True,
+    same_encoding=True,
+    hash_distance=9,
+    flags=("leaks_evidence",),
+)
 LEFT, RIGHT = Box(0, 0, 10, 10), Box(50, 0, 60, 20)
 
 
 def view(kind: str, box: Box | None, role: str = "positive") -> View:
     return View(
-        role=role, kind=kind, box=box, image=b"png", width_px=10, height_px=10, seed=7, params={"z": 1, "a": "b"}
+        role=role,
+        kind=kind,
+        made_as=kind,
+        image_id="ab",
+        box=box,
+        image=b"png",
+        width_px=10,
+        height_px=10,
+        seed=7,
+        params={"z": 1, "a": "b"},
+        audit=AUDIT,
     )
 
 
@@ -49,7 +69,7 @@ def test_a_view_keeps_its_place_its_seed_and_its_settings_in_one_spelling() -> N
     assert views["box"].to_list()[1:3] == [{"x0": 50, "y0": 0, "x1": 60, "y1": 20}, None]
     assert views["params"].to_list()[0] == '{"a": "b", "z": 1}'
     assert views["seed"].to_list() == [7, 7, 7, 7]
-    assert views["evidence_overlap"].to_list() == [1.0, 1.0, 0.0, 1.0]
+    assert views["evidence_overlap"].to_list() == [0.25] * 4
 
 
 def test_a_question_keeps_its_phrases_regions_and_the_share_of_all_its_evidence() -> None:

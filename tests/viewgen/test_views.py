@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from viewgen.audit import evidence_overlap
 from viewgen.boxes import Box
 from viewgen.errors import SettingsError
 from viewgen.images import decode
 from viewgen.negatives import KINDS
 from viewgen.records import Evidence, Rejection, View
 from viewgen.settings import settings_from
-from viewgen.views import ViewsConfig, cut_views, evidence_overlap, recompute_view, view_seed
+from viewgen.views import Cuts, ViewsConfig, ViewSource, cut_views, recompute_view, view_seed
 
 CONFIG = ViewsConfig(grid_px=4, patch_px=8, downsample_factor=2.5, mask_fill="grey", mask_grow_ratio=1.25)
 ONE = Evidence(boxes=(Box(32, 16, 80, 64),), regions=())
@@ -29,9 +30,13 @@ def image() -> Image.Image:
 
 
 def views_of(image: Image.Image, evidence: Evidence, seed: int = 7, config: ViewsConfig = CONFIG) -> tuple[View, ...]:
-    views = cut_views(image, "q", evidence, seed, config)
-    assert isinstance(views, tuple), views
-    return views
+    cuts = cut_views(source_of(image, evidence), seed, config)
+    assert isinstance(cuts, Cuts), cuts
+    return cuts.views
+
+
+def source_of(image: Image.Image, evidence: Evidence) -> ViewSource:
+    return ViewSource(image=image, image_id="i", question_id="q", evidence=evidence, regions=())
 
 
 def as_row(view: View) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def test_overlap_is_the_largest_share_of_any_evidence_box(image: Image.Image) ->
 def test_a_kind_that_cannot_be_made_rejects_the_question_and_names_the_kind() -> None:
     small = Image.new("RGB", (60, 60))
     evidence = Evidence(boxes=(Box(0, 0, 40, 40),), regions=())
-    assert cut_views(small, "q", evidence, 0, CONFIG) == Rejection(
+    assert cut_views(source_of(small, evidence), 0, CONFIG) == Rejection(
         stage="views",
         reason="no_room",
         message="off_region: no place for 40 x 40 px beside the evidence in 60 x 60 px",
