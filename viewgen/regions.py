@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 from PIL import Image
 from pydantic import ConfigDict
 
-from viewgen.detectors import Detector
+from viewgen.detectors import Ask, Detector, ScoredBox
 from viewgen.detectors.annotated import AnnotatedBoxes
 from viewgen.records import Phrase, Question, Region
 from viewgen.retrieval import RetrievalConfig, Retriever
@@ -57,7 +57,24 @@ class DetectorFinder:
         return self.detector.models
 
     def find(self, image: Image.Image, asked: Sequence[Asked]) -> list[tuple[Region, ...]]:
-        return [self.detector.detect(image, question, phrases) for question, phrases in asked]
+        asks = [
+            Ask(image=image, phrases=tuple(p.text for p in phrases), annotations=question.annotations)
+            for question, phrases in asked
+        ]
+        return [self._regions(boxes) for boxes in self.detector.detect(asks)]
+
+    def _regions(self, boxes: Sequence[ScoredBox]) -> tuple[Region, ...]:
+        # Equal scores share a rank: a source does not prefer one of its boxes to another.
+        return tuple(
+            Region(
+                phrase=one.phrase,
+                box=one.box,
+                source=self.detector.name,
+                score=one.score,
+                rank=sum(other.phrase == one.phrase and other.score > one.score for other in boxes),
+            )
+            for one in boxes
+        )
 
 
 @dataclass(frozen=True, slots=True)

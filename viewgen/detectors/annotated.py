@@ -1,4 +1,4 @@
-"""The boxes that a source already has, taken as regions: no model, nothing guessed.
+"""The boxes that a source already has, taken as found: no model, nothing guessed.
 Leaves out: boxes that reach out of the image are cut to it; those wholly outside are dropped."""
 
 from __future__ import annotations
@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from PIL import Image
-
 from viewgen.boxes import clip
-from viewgen.records import Annotation, Phrase, Question, Region
+from viewgen.detectors import Ask, ScoredBox
+from viewgen.records import Annotation
 
 _ARTICLE = re.compile(r"^(?:the|a|an|this|that|these|those)\s+", re.IGNORECASE)
 
@@ -21,24 +20,32 @@ def bare(phrase: str) -> str:
 
 
 class AnnotatedBoxes:
-    """Boxes whose phrase is that of the question; all boxes when the source names none of the phrases."""
+    """Boxes whose phrase is one that is asked for; all boxes when the source names none of the phrases."""
+
+    @property
+    def name(self) -> str:
+        return "annotated"
 
     @property
     def models(self) -> Mapping[str, str]:
         return MappingProxyType({})
 
-    def detect(self, image: Image.Image, question: Question, phrases: Sequence[Phrase]) -> tuple[Region, ...]:
-        """Each region has score 1 and rank 0: a source does not prefer one of its boxes to another."""
-        named = {phrase.text: _named(question.annotations, phrase) for phrase in phrases}
-        if not any(named.values()):
-            named = dict.fromkeys(named, question.annotations)
-        return tuple(
-            Region(phrase=phrase, box=box, source="annotated", score=1.0, rank=0)
-            for phrase, annotations in named.items()
-            for annotation in annotations
-            if (box := clip(annotation.box, image.width, image.height))
-        )
+    def detect(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
+        """Each box has score 1, in the source's order: a source does not prefer one of its boxes to another."""
+        return [_boxes(ask) for ask in asks]
 
 
-def _named(annotations: Sequence[Annotation], phrase: Phrase) -> tuple[Annotation, ...]:
-    return tuple(annotation for annotation in annotations if bare(annotation.phrase) == bare(phrase.text))
+def _boxes(ask: Ask) -> tuple[ScoredBox, ...]:
+    named = {phrase: _named(ask.annotations, phrase) for phrase in ask.phrases}
+    if not any(named.values()):
+        named = dict.fromkeys(named, ask.annotations)
+    return tuple(
+        ScoredBox(phrase=phrase, box=box, score=1.0)
+        for phrase, annotations in named.items()
+        for annotation in annotations
+        if (box := clip(annotation.box, ask.image.width, ask.image.height))
+    )
+
+
+def _named(annotations: Sequence[Annotation], phrase: str) -> tuple[Annotation, ...]:
+    return tuple(annotation for annotation in annotations if bare(annotation.phrase) == bare(phrase))
