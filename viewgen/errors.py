@@ -23,3 +23,7 @@ class ModelError(ViewgenError):
 
 class ShardError(ViewgenError):
     """A view set that is missing, broken, or of another schema version."""
+
+
+class ReviewsError(ViewgenError):
+    """A file of verdicts on questions that cannot be read as such."""

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
-    errors settings progress boxes records schema images manifest card shards recipe phrases detectors openclip retrieval
+    errors settings progress boxes records schema images manifest card shards recipe reviews phrases detectors openclip retrieval
     regions evidence negatives views audit tables config plan build inspect demo cli
 """
 TRAINER = """
