@@ -27,3 +27,11 @@ class ShardError(ViewgenError):
 
 class ReviewsError(ViewgenError):
     """A file of verdicts on questions that cannot be read as such."""
+
+
+class WorkerError(ViewgenError):
+    """A process that worked for a build and ended before its work was done."""
+
+
+class QueryError(ViewgenError):
+    """A query over a view set that is wrong, or that would do more than read its tables."""
