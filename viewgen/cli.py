@@ -62,7 +62,10 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder of the view set; an unfinished one is finished.")],
     force: Annotated[bool, typer.Option("--force", help="Rebuild every part of an existing view set.")] = False,
     only: Annotated[list[int] | None, typer.Option(help="Rebuild this part alone; may be given again.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="For images; one per core if not given.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="To open images; one per core if not given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes to cut views; one per core if not given.")
+    ] = None,
 ) -> None:
     """Build the view set of a recipe, or go on with one that was begun."""
     # Threads of a model that wait for each other would otherwise spin on the cores that encode the views.
@@ -76,8 +79,10 @@ def build(
     if force and only:
         raise SettingsError("--force rebuilds all parts, --only some of them. Give one of the two.")
     options = BuildOptions(force=force, only=tuple(only or ()))
+    options = options if threads is None else replace(options, num_threads=threads)
+    options = options if workers is None else replace(options, num_workers=workers)
     start_s = time.monotonic()
-    report = build_views(recipe, out, options if threads is None else replace(options, num_threads=threads))
+    report = build_views(recipe, out, options)
     spent = duration(time.monotonic() - start_s)
     if report.is_complete:
         print(in_words(summarise(ViewSet.open(out))) + "\n")
@@ -90,12 +95,36 @@ def inspect(
     view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Count what a view set holds: kept and rejected questions, views, sizes of the evidence."""
-    from viewgen.inspect import in_words, summarise
+    """Count what a view set holds: kept and rejected questions and why, views, flags, and what was measured of them."""
+    from viewgen.inspect import in_words, measures_in_words, summarise
     from viewgen.shards import ViewSet
 
     summary = summarise(ViewSet.open(view_set))
-    print(json.dumps(asdict(summary), indent=2) if as_json else in_words(summary))
+    if as_json:
+        print(json.dumps(asdict(summary), indent=2))
+    else:
+        print("\n\n".join(filter(None, (in_words(summary), measures_in_words(summary)))))
+
+
+@app.command()
+def sql(
+    view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One SELECT over images, questions, views, rejects.")],
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Ask a view set anything, in DuckDB's SQL. Reads its tables and nothing else; bytes are shown as their number."""
+    from viewgen.shards import ViewSet
+    from viewgen.sql import as_csv, as_table, ask
+    from viewgen.sql import as_json as in_json
+
+    if csv and as_json:
+        raise SettingsError("--csv and --json are two forms of one answer. Give one of them.")
+    answer = ask(ViewSet.open(view_set), query)
+    if csv:
+        sys.stdout.writelines(as_csv(answer))
+    else:
+        print(in_json(answer) if as_json else as_table(answer))
 
 
 @app.command()

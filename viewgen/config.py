@@ -38,9 +38,14 @@ class BuildConfig:
     part_mb: float = 256.0
     """A part ends when its image files reach so many millions of bytes, above 0. Ours: a part must fit in memory."""
 
+    images_at_once: int = 8
+    """Images that the models are asked about at once, 1 or more. Ours: their pixels must fit in memory together."""
+
     def __post_init__(self) -> None:
         if self.images_per_part < 1:
             raise ValueError(f"images_per_part is {self.images_per_part}: expected 1 or more")
+        if self.images_at_once < 1:
+            raise ValueError(f"images_at_once is {self.images_at_once}: expected 1 or more")
         if not self.part_mb > 0:
             raise ValueError(f"part_mb is {self.part_mb}: expected more than 0")
 

@@ -25,7 +25,9 @@ from viewgen.shards import file_fault, file_record, table_path
 
 _LIBRARIES = ("numpy", "open_clip_torch", "pillow", "polars", "torch")
 """Another version of one of these may write other bytes."""
-_NO_EFFECT = ("card.py", "cli.py", "demo.py", "inspect.py", "progress.py", "report.py")
+_NO_EFFECT = {
+    *("card.py", "cli.py", "demo.py", "inspect.py", "progress.py", "report.py", "reviews.py", "sql.py", "workers.py")
+}
 """Files of viewgen that do not shape a table."""
 _NOT_COMPARED = ("source",)
 """The questions and image files themselves are compared, not how they were found."""

@@ -15,6 +15,8 @@ from viewgen.records import Audit, Question, Region, Rejection, Sample
 from viewgen.schema import TABLES
 
 Row = dict[str, Any]
+End = tuple[Question, Sample | Rejection]
+"""A question and what became of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +35,19 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """One source image and what became of its questions: each is a sample or a reject."""
+    """One source image and what became of its questions: in order."""
 
     image: SourceImage | None
     """None when it could not be opened."""
-    samples: tuple[Sample, ...]
-    rejects: tuple[tuple[Question, Rejection], ...]
+    ends: tuple[End, ...]
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [end for _, end in self.ends if isinstance(end, Sample)]
+
+    @property
+    def rejects(self) -> list[tuple[Question, Rejection]]:
+        return [(question, end) for question, end in self.ends if isinstance(end, Rejection)]
 
 
 def part_tables(finished: Sequence[Finished]) -> dict[str, pl.DataFrame]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from viewgen.build import BuildOptions, BuildReport, ahead, build_views
+from viewgen.build import BuildOptions, BuildReport, build_views
 from viewgen.detectors.annotated import AnnotatedBoxes
 from viewgen.errors import RecipeError, ShardError
 from viewgen.images import encode_png
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.viewgen.conftest import Source
 
 Files = Callable[[Path], Mapping[str, bytes]]
-QUIET = BuildOptions(progress_out=StringIO(), num_threads=2)
+QUIET = BuildOptions(progress_out=StringIO(), num_threads=2, num_workers=0)
 ANNOTATED = DetectorFinder(AnnotatedBoxes())
 
 
@@ -214,12 +214,12 @@ def test_parts_end_at_their_number_of_images_and_at_their_size(source: Source, t
     assert images_per_part(tmp_path / "tiny") == [1, 1, 1, 1, 1]
 
 
-def test_two_builds_of_one_recipe_are_equal_byte_for_byte_wherever_and_on_however_many_threads(
+def test_two_builds_of_one_recipe_are_equal_byte_for_byte_wherever_and_by_however_many_workers(
     source: Source, tmp_path: Path, all_bytes: Files
 ) -> None:
     build(source, tmp_path / "a")
     moved = source.folder.rename(tmp_path / "moved")
-    build_views(moved / "recipe.toml", tmp_path / "b", replace(QUIET, num_threads=7))
+    build_views(moved / "recipe.toml", tmp_path / "b", replace(QUIET, num_threads=7, num_workers=3))
     assert len(all_bytes(tmp_path / "a")) == 3 * len(TABLES) + 2
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
 
@@ -403,24 +403,6 @@ def test_an_image_that_changes_while_it_is_built_stops_the_build(source: Source,
 
     with pytest.raises(RecipeError, match=r"4\.png: changed while the build was running"):
         build(source, tmp_path / "views", finder=Rewrites(9))
-
-
-def test_work_ahead_keeps_its_order_and_takes_few_items_before_they_are_wanted() -> None:
-    taken = []
-
-    def items() -> Iterator[int]:
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    def slow_for_even(number: int) -> int:
-        time.sleep(0.001 * (number % 2 == 0))
-        return -number
-
-    results = ahead(slow_for_even, items(), num_threads=3)
-    assert next(results) == 0
-    assert len(taken) <= 8
-    assert list(results) == [-number for number in range(1, 100)]
 
 
 def test_the_card_and_the_manifest_count_the_same(built: Path) -> None:

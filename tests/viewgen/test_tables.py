@@ -8,9 +8,7 @@ from viewgen.boxes import Box
 from viewgen.records import Audit, Evidence, Phrase, Question, Region, Rejection, Sample, View
 from viewgen.tables import Finished, SourceImage, part_tables
 
-IMAGE = SourceImage(
-    image_id="ab", data=b"file", sha256="abcd", width_px=100, height_px=50, source_path="folder/a.jpg"
-)
+IMAGE = SourceImage(image_id="ab", data=b"file", sha256="abcd", width_px=100, height_px=50, source_path="folder/a.jpg")
 QUESTION = Question(question_id="q/1", image_path="folder/a.jpg", text="What is on the dog?", answer="a hat")
 AUDIT = Audit(
     evidence_overlap=0.25,
@@ -50,7 +48,7 @@ SAMPLE = Sample(
     views=(view("crop", LEFT), view("crop", RIGHT), view("masked", None, "negative"), view("crop", LEFT, "negative")),
 )
 WHY = Rejection(stage="views", reason="no_room", message="no place")
-FINISHED = Finished(image=IMAGE, samples=(SAMPLE,), rejects=((replace(QUESTION, question_id="q/2"), WHY),))
+FINISHED = Finished(image=IMAGE, ends=((QUESTION, SAMPLE), (replace(QUESTION, question_id="q/2"), WHY)))
 
 
 def test_views_of_one_kind_are_numbered_within_their_role() -> None:
@@ -82,8 +80,8 @@ def test_a_question_keeps_its_phrases_regions_and_the_share_of_all_its_evidence(
 
 
 def test_an_image_without_a_kept_question_is_not_stored_and_its_rejects_are() -> None:
-    nothing = Finished(image=IMAGE, samples=(), rejects=FINISHED.rejects)
-    unopened = Finished(image=None, samples=(), rejects=((replace(QUESTION, question_id="q/3"), WHY),))
+    nothing = Finished(image=IMAGE, ends=FINISHED.ends[1:])
+    unopened = Finished(image=None, ends=((replace(QUESTION, question_id="q/3"), WHY),))
     tables = part_tables([nothing, unopened])
     assert [tables[name].height for name in ("images", "questions", "views")] == [0, 0, 0]
     assert tables["rejects"].select("question_id", "stage", "reason", "message").rows() == [
