@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
     errors settings progress boxes records schema images manifest card shards recipe reviews phrases detectors openclip retrieval
-    regions evidence negatives views audit cutting workers tables config plan stages build inspect sql demo cli
+    regions evidence cuts degrade positives negatives views donors audit cutting workers tables config plan stages build inspect sql demo cli
 """
 TRAINER = """
     errors gate loss prompts states families prefix tree rollout models batches step checkpoint metrics scorers

@@ -1,0 +1,62 @@
+"""Whose positive crop each question is shown in its place: another question, about another image and about other things.
+Pure.
+Leaves out: embedding crops (retrieval.py), cutting the swapped view (negatives.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """A question that can give its positive crop and be given another's."""
+
+    question_id: str
+    image_id: str
+    phrases: tuple[str, ...]
+    """Texts of the things that it asks about."""
+    vector_D: Float[np.ndarray, " D"] | None = None
+    """Of its positive crop, of length 1; None where donors are chosen at random."""
+
+
+def choose_donors(
+    candidates: Sequence[Candidate], seed: int, how: Literal["random", "nearest"]
+) -> Mapping[str, str]:
+    """question_id -> question_id of its donor, of another image and without a phrase in common; a question that no other
+    can give to is left out. The order of the candidates changes nothing.
+
+    random: every fit candidate is equally likely. nearest: the one whose vector has the largest cosine, compared to six
+    decimals; of equals the first by question_id. There every candidate must have a vector."""
+    ordered = sorted(candidates, key=lambda candidate: candidate.question_id)
+    things = [frozenset(phrase.casefold() for phrase in candidate.phrases) for candidate in ordered]
+    chosen: dict[str, str] = {}
+    for number, order_N in enumerate(_orders(ordered, seed, how)):
+        for other in order_N:
+            is_other_image = ordered[other].image_id != ordered[number].image_id
+            if is_other_image and things[other].isdisjoint(things[number]):
+                chosen[ordered[number].question_id] = ordered[other].question_id
+                break
+    return chosen
+
+
+def _orders(ordered: Sequence[Candidate], seed: int, how: str) -> Iterator[Iterable[int] | Int[np.ndarray, " N"]]:
+    """For each candidate, the numbers of all of them in the order in which they are tried."""
+    if how == "random":
+        for candidate in ordered:
+            name = json.dumps([seed, candidate.question_id, "donor"])
+            digest = blake2b(name.encode(), digest_size=8).digest()
+            yield np.random.default_rng(int.from_bytes(digest, "big")).permutation(len(ordered))
+        return
+    vectors = [candidate.vector_D for candidate in ordered if candidate.vector_D is not None]
+    assert len(vectors) == len(ordered), "every candidate has a vector when the nearest is asked for"
+    vectors_ND = np.stack(vectors) if vectors else np.zeros((0, 0))
+    for vector_D in vectors_ND:
+        # Rounded: processors differ in the last bits of a sum, and equal crops must stay equal.
+        yield np.argsort(-np.round(vectors_ND @ vector_D, 6), kind="stable")
