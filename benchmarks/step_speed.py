@@ -14,6 +14,7 @@ Q questions   G siblings   P prompt tokens   C view tokens   T answer tokens"""
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,10 @@ from benchmarks.step_world import (
     random_rollouts,
 )
 from trainer.batches import Batch
+from trainer.families import read_apart
 from trainer.gate import GateConfig
 from trainer.loss import LossConfig
+from trainer.models import Loaded, Student
 from trainer.rollout import RolloutConfig
 from trainer.step import StepConfig, distill_step
 
@@ -101,13 +105,17 @@ def bounds(batch: Batch, num_siblings: int) -> dict[str, int]:
 def parts(world: World, repetitions: int) -> dict[str, Any]:
     """Update, scoring and prefill of one batch, ours and naive."""
     batch = world.batch()
+    apart = copy.deepcopy(world.student.model)
+    read_apart(apart)
+    switched, rollouts = Student(Loaded(apart, None, "apart"), train_vision=False), random_rollouts(QUESTIONS, SIBLINGS)
     contenders = update_and_scoring(world, batch, SIBLINGS) | {
+        "update switched off": lambda: ours_update(replace(world, student=switched), batch, rollouts),
         "prefill ours": lambda: ours_prefill(world, batch, SIBLINGS),
         "prefill naive": lambda: naive_prefill(world, batch, SIBLINGS),
     }
-    apart = agreement(world, batch, random_rollouts(QUESTIONS, SIBLINGS))
+    differ = agreement(world, batch, rollouts)
     tokens = {"P": len(batch.student[0].ids), "T": ANSWER, **bounds(batch, SIBLINGS)}
-    return {"seconds": race(contenders, repetitions), "tokens": tokens, "ours less naive": apart}
+    return {"seconds": race(contenders, repetitions), "tokens": tokens, "ours less naive": differ}
 
 
 def sweep(world_of: Callable[[int, int], World], sizes: Sequence[tuple[int, int]], repetitions: int) -> list[Any]:
@@ -206,6 +214,8 @@ def tell(found: Mapping[str, Any]) -> None:
         ours, naive = seconds[f"{what} ours"], seconds[f"{what} naive"]
         bound = tokens[f"{what} naive"] / tokens[f"{what} ours"]
         print(f"| {what} | {ours:.3f} | {naive:.3f} | {naive / ours:.2f} | {bound:.2f} | {TARGETS[what]:g} |")
+    off = seconds["update switched off"]
+    print(f"update with share_prompts = false: {off:.3f} s, {off / seconds['update ours']:.2f} times ours")
     if step:
         best = min(step["peer"], key=step["peer"].get)
         ours, peer, num = step["ours"], step["peer"][best], step["completion tokens"]

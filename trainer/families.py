@@ -68,8 +68,15 @@ class Picture:
     """What else reading needs of the image: its grid, where positions follow it; all of it where embeds is None."""
 
 
+def read_apart(model: PreTrainedModel) -> None:
+    """Have the model, and every copy made of it, read each answer with its whole prompt: to compare with, or to doubt."""
+    vars(model)["reads_apart"] = True
+
+
 def family_of(model: PreTrainedModel) -> Family | None:
-    """The model's family, or None where the state after its prompts cannot be shared: said once."""
+    """The model's family, or None where the state after its prompts cannot be shared (said once) or shall not be."""
+    if getattr(model, "reads_apart", False):
+        return None
     family = FAMILIES.get(model.config.model_type)
     if family is not None and layer_kinds(model) <= family.kinds:
         return family
@@ -94,6 +101,12 @@ def _warn_once(model_type: str, text_type: str) -> None:
 def pads_freely(model: PreTrainedModel) -> bool:
     """Whether padding in the middle of a row can be masked out: plain attention in every layer, or no sharing at all."""
     return family_of(model) is None or layer_kinds(model) == {DynamicLayer}
+
+
+def folds(model: PreTrainedModel) -> bool:
+    """Whether siblings may lie in one row: plain attention in every layer, by a kernel that takes a mask of our own."""
+    plain = family_of(model) is not None and layer_kinds(model) == {DynamicLayer}
+    return plain and model.config.get_text_config(decoder=True)._attn_implementation in ("sdpa", "eager")
 
 
 def eyes(model: PreTrainedModel) -> list[nn.Parameter]:

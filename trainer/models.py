@@ -26,10 +26,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from transformers.utils.logging import disable_progress_bar
 
 from trainer.errors import ModelError
-from trainer.families import Picture, eyes, never_ids, see
+from trainer.families import Picture, eyes, never_ids, read_apart, see
 from trainer.gate import widened
 from trainer.loss import StudentTerms, exact_divergence
-from trainer.prefix import Prefix, Trunk, branch, extend_ids, head
+from trainer.prefix import Prefix, Trunk, extend_siblings, head
 from trainer.prompts import Pixels, Processor, Prompt
 from trainer.rollout import RolloutConfig, Rollouts
 from trainer.rollout.sample import sample_rollouts
@@ -57,6 +57,9 @@ class ModelConfig:
     """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
     train_vision: bool = False
     """Train the vision tower too. Frozen, its features are computed once per image for student, teacher and views."""
+    share_prompts: bool = True
+    """Compute each prompt once for all that continues it. false reads every answer with its whole prompt: the same
+    gradients, many times slower; to check the engine on a model of your own."""
     checkpoint_prefix: bool = False
     """Keep of a prompt's layers only what goes in and their state, and compute the rest again for the backward pass:
     less memory for long prompts, one more forward pass of theirs. The gradient is the same."""
@@ -112,6 +115,8 @@ def load(name: str, config: ModelConfig, setting: str) -> Loaded:
         raise ModelError(
             f"model.device = {config.device!r}: cannot be used ({said}). Give cpu, cuda or auto."
         ) from None
+    if not config.share_prompts:
+        read_apart(model)
     return Loaded(model, processor, name)
 
 
@@ -168,14 +173,15 @@ class Reader:
         """The state after each prompt."""
         return read_prompts(self.model, prompts, self.look(prompts))
 
-    def hidden(self, prompts: Prefix, rollouts: Rollouts) -> Float[Tensor, "B T D"]:
-        """The states that predict each response token, on top of read prompts. Meaningless at padding."""
-        state = branch(prompts, rollouts.question_B)
-        first_B1D = state.last_BD[:, None]
-        if rollouts.ids_BT.shape[1] == 1:
+    def hidden(
+        self, prompts: Prefix, row_B: Int[Tensor, " B"], ids_BT: Int[Tensor, "B T"], response_BT: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T D"]:
+        """The states that predict each response token, on top of row row_B[b] of read prompts. Meaningless at padding."""
+        first_B1D = prompts.last_BD[row_B, None]
+        if ids_BT.shape[1] == 1:
             return first_B1D
         # The last token predicts nothing that is asked for.
-        rest_BTD, _ = extend_ids(self.model, state, rollouts.ids_BT[:, :-1], rollouts.response_BT[:, :-1])
+        rest_BTD = extend_siblings(self.model, prompts, row_B, ids_BT[:, :-1], response_BT[:, :-1])
         return torch.cat([first_B1D, rest_BTD], 1)
 
 
@@ -215,10 +221,11 @@ class Student(Reader):
 
     def score(self, prompts: Prefix, rollouts: Rollouts, against: Scores | None) -> StudentTerms:
         """Log-probs of the student's own tokens with gradient, and divergences from a teacher's distributions."""
-        hidden_BTD, mask_BT = self.hidden(prompts, rollouts), rollouts.response_BT
+        ids_BT, mask_BT = rollouts.ids_BT, rollouts.response_BT
+        hidden_BTD = self.hidden(prompts, rollouts.question_B, ids_BT, mask_BT)
         teacher = None if against is None else (against.output, against.hidden_BTD[mask_BT])
         logp_N, divergence_N = token_terms(
-            head(self.model), hidden_BTD[mask_BT], rollouts.ids_BT[mask_BT], rollouts.temperature, teacher
+            head(self.model), hidden_BTD[mask_BT], ids_BT[mask_BT], rollouts.temperature, teacher
         )
         divergence_BT = None if divergence_N is None else _spread(divergence_N, mask_BT)
         return StudentTerms(logp_BT=_spread(logp_N, mask_BT), divergence_BT=divergence_BT)
@@ -255,20 +262,27 @@ class Teacher(Reader):
     ) -> tuple[Scores, Scores]:
         """The same tokens under both views. What the two prompts of a question share is computed once."""
         read = self.read([*positive, *negative])
-        row_Q = torch.arange(len(positive), device=read.position_B.device)
-        pos = self._score(branch(read, row_Q), rollouts, micro_batch)
-        return pos, self._score(branch(read, row_Q + len(positive)), rollouts, micro_batch)
+        parts = [self._score(read, len(positive), rollouts.rows(part)) for part in rollouts.micro_batches(micro_batch)]
+        pos, neg = zip(*parts, strict=True)
+        return _all_rows(pos), _all_rows(neg)
 
-    def _score(self, prompts: Prefix, rollouts: Rollouts, micro_batch: int) -> Scores:
-        output, hidden, logp = head(self.model), [], []
-        for part in rollouts.micro_batches(micro_batch):
-            some = rollouts.rows(part)
-            hidden_BTD, mask_BT = self.hidden(prompts, some), some.response_BT
-            ids_N = some.ids_BT[mask_BT]
-            logp_N, _ = token_terms(output, hidden_BTD[mask_BT], ids_N, some.temperature, None)
-            hidden.append(hidden_BTD)
-            logp.append(_spread(logp_N, mask_BT))
-        return Scores(logp_BT=torch.cat(logp), hidden_BTD=torch.cat(hidden), output=output)
+    def _score(self, read: Prefix, num_questions: int, rollouts: Rollouts) -> tuple[Scores, Scores]:
+        """Under the positive and under the negative views, whose prompts follow those, in one batch."""
+        ids_BT, mask_BT, row_B = rollouts.ids_BT, rollouts.response_BT, rollouts.question_B
+        row_2B = torch.cat([row_B, row_B + num_questions])
+        pos_BTD, neg_BTD = self.hidden(read, row_2B, ids_BT.repeat(2, 1), mask_BT.repeat(2, 1)).chunk(2)
+        return self._price(pos_BTD, rollouts), self._price(neg_BTD, rollouts)
+
+    def _price(self, hidden_BTD: Float[Tensor, "B T D"], rollouts: Rollouts) -> Scores:
+        output, mask_BT = head(self.model), rollouts.response_BT
+        logp_N, _ = token_terms(output, hidden_BTD[mask_BT], rollouts.ids_BT[mask_BT], rollouts.temperature, None)
+        return Scores(logp_BT=_spread(logp_N, mask_BT), hidden_BTD=hidden_BTD, output=output)
+
+
+def _all_rows(parts: Sequence[Scores]) -> Scores:
+    """The scores of consecutive micro-batches together."""
+    logp_BT, hidden_BTD = torch.cat([p.logp_BT for p in parts]), torch.cat([p.hidden_BTD for p in parts])
+    return Scores(logp_BT=logp_BT, hidden_BTD=hidden_BTD, output=parts[0].output)
 
 
 def frozen_copy(student: Loaded) -> Loaded:

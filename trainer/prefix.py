@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from trainer.families import Picture, family_of, features_of, read_whole, token_kinds
+from trainer.families import Picture, family_of, features_of, folds, read_whole, token_kinds
 from trainer.states import copy_cache, empty_cache, join_caches
 
 
@@ -75,11 +75,11 @@ def extend(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Seg
     start_B = torch.zeros(len(segments), dtype=torch.long) if prefix is None else prefix.position_B.cpu()
     position, next_B = _positions(model, segments, ids_BL, start_B)
     pictures = [picture for segment in segments for picture in segment.pictures]
-    hidden_BLD, cache = _forward(model, ids_BL.to(device), position.to(device), real_BL.to(device), prefix, pictures)
-    before_BP = real_BL[:, :0] if prefix is None else prefix.real_BP
+    real_BX = real_BL.to(device) if prefix is None else torch.cat([prefix.real_BP, real_BL.to(device)], 1)
+    mask = _padding_mask(real_BX, ids_BL.shape[1])
+    hidden_BLD, cache = _forward(model, ids_BL.to(device), position.to(device), mask, prefix, pictures)
     last_BD = hidden_BLD[torch.arange(len(segments), device=device), (length_B - 1).to(device)]
-    after = Prefix(cache, torch.cat([before_BP.to(device), real_BL.to(device)], 1), next_B.to(device), last_BD)
-    return hidden_BLD, after
+    return hidden_BLD, Prefix(cache, real_BX, next_B.to(device), last_BD)
 
 
 def extend_ids(
@@ -91,17 +91,78 @@ def extend_ids(
         hidden_BLD, after = _extend_whole(model, prefix, [Segment(tuple(ids[:length])) for ids, length in rows])
         return F.pad(hidden_BLD, (0, 0, 0, ids_BL.shape[1] - hidden_BLD.shape[1])), after
     steps = torch.arange(ids_BL.shape[1], device=ids_BL.device)
-    position_BL = prefix.position_B[:, None] + steps
-    position = position_BL.expand(3, -1, -1) if hasattr(model.model, "get_rope_index") else position_BL
-    hidden_BLD, cache = _forward(model, ids_BL, position, real_BL, prefix, ())
+    position = _axes(model, prefix.position_B[:, None] + steps)
+    real_BX = torch.cat([prefix.real_BP, real_BL], 1)
+    hidden_BLD, cache = _forward(model, ids_BL, position, _padding_mask(real_BX, len(steps)), prefix, ())
     length_B = real_BL.sum(1)
     last_BD = hidden_BLD[torch.arange(len(ids_BL), device=ids_BL.device), length_B - 1]
-    return hidden_BLD, Prefix(cache, torch.cat([prefix.real_BP, real_BL], 1), prefix.position_B + length_B, last_BD)
+    return hidden_BLD, Prefix(cache, real_BX, prefix.position_B + length_B, last_BD)
+
+
+def extend_siblings(
+    model: PreTrainedModel,
+    prefix: Prefix,
+    row_B: Int[Tensor, " B"],
+    ids_BL: Int[Tensor, "B L"],
+    real_BL: Bool[Tensor, "B L"],
+) -> Float[Tensor, "B L D"]:
+    """Hidden states of plain tokens, right-padded, that row b reads on top of row row_B[b] of a prefix.
+
+    Where padding is harmless, siblings lie one after another in a single row under a mask that hides them from each
+    other, so that none needs a copy of the prefix: reading them costs their own tokens and nothing else."""
+    if not folds(model):
+        return extend_ids(model, branch(prefix, row_B), ids_BL, real_BL)[0]
+    width, length = prefix.real_BP.shape[1], ids_BL.shape[1]
+    # More tokens side by side than the prefix has would pay more for attention among strangers than copies cost.
+    fold = _fold(row_B, max(width // length, 1))
+    ids_NFL = ids_BL.new_zeros(len(fold.row_N), fold.num_slots, length)
+    ids_NFL[fold.group_B, fold.slot_B] = ids_BL
+    base = branch(prefix, fold.row_N)
+    steps_L = torch.arange(length, device=ids_BL.device)
+    position_NFL = (base.position_B[:, None, None] + steps_L).expand_as(ids_NFL)
+    mask = _sibling_mask(base.real_BP, fold.num_slots, length, model.dtype)
+    hidden_NXD, _ = _forward(model, ids_NFL.flatten(1), _axes(model, position_NFL.flatten(1)), mask, base, ())
+    return hidden_NXD.view(*ids_NFL.shape, -1)[fold.group_B, fold.slot_B]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fold:
+    """Which rollouts lie in one row, and where in it."""
+
+    row_N: Int[Tensor, " N"]
+    """Row of the prefix that each group continues."""
+    group_B: Int[Tensor, " B"]
+    slot_B: Int[Tensor, " B"]
+    num_slots: int
+
+
+def _fold(row_B: Int[Tensor, " B"], most: int) -> _Fold:
+    """Rollouts on top of equal rows together, at most so many in a group, in whatever order they come."""
+    order_B = row_B.argsort(stable=True)
+    sorted_B = row_B[order_B]
+    place_B = torch.empty_like(order_B)
+    place_B[order_B] = torch.arange(len(row_B), device=row_B.device) - torch.searchsorted(sorted_B, sorted_B)
+    key_B = row_B * len(row_B) + place_B // most
+    key_N, group_B = torch.unique(key_B, return_inverse=True)
+    return _Fold(key_N // len(row_B), group_B, place_B % most, min(int(place_B.max()) + 1, most))
+
+
+def _sibling_mask(
+    real_NP: Bool[Tensor, "N P"], num_slots: int, length: int, dtype: torch.dtype
+) -> Float[Tensor, "N 1 X PX"]:
+    """What each of X = slots * length tokens may look at, 0 or -inf: the prefix, and its own sibling's up to itself."""
+    place_X = torch.arange(num_slots * length, device=real_NP.device)
+    slot_X = place_X // length
+    own_XX = (slot_X[:, None] == slot_X) & (place_X[:, None] >= place_X)
+    seen = torch.cat([real_NP[:, None].expand(-1, len(own_XX), -1), own_XX.expand(len(real_NP), -1, -1)], 2)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
 
 
 def branch(prefix: Prefix, row_N: Int[Tensor, " N"]) -> Prefix:
     """A prefix of N rows, row n a copy of row row_N[n]; differentiable, and the given prefix stays untouched."""
     row_N = row_N.to(prefix.last_BD.device)
+    if torch.equal(row_N, torch.arange(prefix.num_rows, device=row_N.device)):
+        return prefix  # whoever reads on top copies what it changes
     cache = prefix.cache and copy_cache(prefix.cache, lambda state: state.index_select(0, row_N))
     last_ND = prefix.last_BD.index_select(0, row_N)
     texts = tuple(prefix.texts[row] for row in row_N.tolist()) if prefix.texts else ()
@@ -158,30 +219,38 @@ def _forward(
     model: PreTrainedModel,
     ids_BL: Tensor,
     position: Tensor,
-    real_BL: Tensor,
+    mask: Tensor | None,
     prefix: Prefix | None,
     pictures: Sequence[Picture],
 ) -> tuple[Tensor, Cache]:
     family = family_of(model)
     assert family is not None
     if prefix is None:
-        cache, real_BP = empty_cache(model), real_BL
+        cache, num_before = empty_cache(model), 0
     else:
         assert prefix.cache is not None
-        cache = copy_cache(prefix.cache, lambda state: state)
-        real_BP = torch.cat([prefix.real_BP, real_BL], 1)
-    num_before = real_BP.shape[1] - ids_BL.shape[1]
+        cache, num_before = copy_cache(prefix.cache, lambda state: state), prefix.real_BP.shape[1]
     out = model.model(
         input_ids=ids_BL,
         position_ids=position,
-        # Trailing padding needs no mask (nothing real looks ahead), and no mask is the fast path of every kernel.
-        attention_mask=None if bool(real_BP[:, :num_before].all()) else real_BP.long(),
+        attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
         mm_encoder_outputs=features_of(family, pictures),
         **(token_kinds(model, family, ids_BL, num_before) if pictures else {}),
     )
     return out.last_hidden_state, out.past_key_values
+
+
+def _padding_mask(real_BX: Bool[Tensor, "B X"], num_new: int) -> Int[Tensor, "B X"] | None:
+    """None where nothing before the new tokens is padding: trailing padding needs no mask, as nothing real looks ahead,
+    and no mask is the fast path of every kernel."""
+    return None if bool(real_BX[:, : real_BX.shape[1] - num_new].all()) else real_BX.long()
+
+
+def _axes(model: PreTrainedModel, position_BL: Int[Tensor, "B L"]) -> Int[Tensor, "..."]:
+    """Positions of text as the model takes them: three times over where images have a height and a width too."""
+    return position_BL.expand(3, -1, -1) if hasattr(model.model, "get_rope_index") else position_BL
 
 
 def _extend_whole(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Segment]) -> tuple[Tensor, Prefix]:

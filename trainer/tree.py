@@ -38,8 +38,7 @@ def read_prompts(model: PreTrainedModel, prompts: Sequence[Prompt], pictures: Ma
         prefix = _read_level(model, prefix, groups, prompts, pictures)
     assert prefix is not None
     row_of = {member: row for row, group in enumerate(groups) for member in group.members}
-    order = [row_of[q] for q in range(len(prompts))]
-    return prefix if order == list(range(len(prompts))) else branch(prefix, torch.tensor(order))
+    return branch(prefix, torch.tensor([row_of[q] for q in range(len(prompts))]))
 
 
 def _split(prompts: Sequence[Prompt], groups: Sequence[_Group], level: int | None) -> list[_Group]:
@@ -82,10 +81,8 @@ def _read_level(
             segments = [_segment(prompts[groups[row].members[0]], groups[row], pictures) for row in rows]
             parts.append(extend(model, base, segments)[1])
     joined = join(parts)
-    came = [row for rows in batches.values() for row in rows]
-    if came == sorted(came):
-        return joined
-    return branch(joined, torch.tensor(came).argsort())
+    came = torch.tensor([row for rows in batches.values() for row in rows])
+    return branch(joined, came.argsort())
 
 
 def _segment(prompt: Prompt, group: _Group, pictures: Mapping[Pixels, Picture]) -> Segment:

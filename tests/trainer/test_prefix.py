@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainer.families import pads_freely, see
+from trainer.families import folds, pads_freely, read_apart, see
 from trainer.models import Loaded, Scores, Student, Teacher
-from trainer.prefix import Segment, Trunk, branch, extend, extend_ids, head, join
+from trainer.prefix import Segment, Trunk, branch, extend, extend_ids, extend_siblings, head, join
 from trainer.prompts import Pixels, Prompt, common_length, stack_pixels
 from trainer.rollout import Rollouts
 
@@ -183,6 +184,54 @@ def test_teacher_scores_both_views_as_whole_sequences_would(tiny_model: PreTrain
         for row, answer in enumerate(ANSWERS[:2]):
             plain = plain_logp(tiny_model, asked, answer)
             assert (found.logp_BT[row, : len(answer)] - plain).abs().max() < NATS
+
+
+SIBLINGS = [[40, 41, 42], [43], [44, 45], [46, 47, 48, 49, 52, 53], [2], [50, 51], [54, 55, 56], [57], [58, 59, 60], [61]]
+UNORDERED = [0, 2, 0, 1, 0, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_siblings_read_side_by_side_are_read_as_if_each_were_alone(
+    sharing_model: PreTrainedModel, paint: Paint, attention: str
+) -> None:
+    sharing_model.set_attn_implementation(attention)
+    world, given = World.of(sharing_model, paint), rollouts(SIBLINGS, UNORDERED)
+    with torch.no_grad():
+        read = student_of(sharing_model).read(world.prompts[:3])
+        together = extend_siblings(sharing_model, read, given.question_B, given.ids_BT, given.response_BT)
+        for row, (question, answer) in enumerate(zip(UNORDERED, SIBLINGS, strict=True)):
+            alone = extend(sharing_model, branch(read, torch.tensor([question])), [Segment(tuple(answer))])[0][0]
+            assert (together[row, : len(answer)] - alone).abs().max() < 1e-5
+
+
+def test_siblings_of_a_prompt_share_its_row_until_they_are_longer_than_it(
+    sharing_model: PreTrainedModel, paint: Paint
+) -> None:
+    read = student_of(sharing_model).read(World.of(sharing_model, paint).prompts[:1])
+    length = read.real_BP.shape[1] // 4
+    given = rollouts([[40] * length] * 9, [0] * 9)
+    shapes: list[tuple[int, ...]] = []
+    sharing_model.model.register_forward_pre_hook(
+        lambda _, __, named: shapes.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    extend_siblings(sharing_model, read, given.question_B, given.ids_BT, given.response_BT)
+    assert shapes == [(3, 4 * length) if folds(sharing_model) else (9, length)]
+
+
+def test_a_model_told_to_read_apart_has_the_gradient_of_one_that_shares(
+    sharing_model: PreTrainedModel, paint: Paint
+) -> None:
+    apart = copy.deepcopy(sharing_model)
+    read_apart(apart)
+    world, given = World.of(sharing_model, paint), rollouts(ANSWERS, ASKED)
+    found = []
+    for model in (sharing_model, apart):
+        student = student_of(model)
+        with student.reading(world.prompts) as read:
+            assert (read.cache is None) is (model is apart)
+            torch.autograd.backward(student.score(read, given, None).logp_BT.sum())
+        found.append(gradient(model))
+    assert (found[1] - found[0]).norm() / found[0].norm() < 1e-5
 
 
 def test_every_shared_token_is_read_once(
