@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import struct
 import threading
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -24,7 +26,9 @@ from viewgen.errors import ImageError
 from viewgen.settings import STRICT
 
 PNG_LEVEL = 1
-"""zlib's effort, 0 to 9. At 6 a photograph is 7 % smaller and takes three times as long."""
+"""zlib's effort, 0 to 9. At 3 a photograph is 5 % smaller and takes nearly twice as long."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_UP = 2
 WHITE = (255, 255, 255, 255)
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -128,10 +132,23 @@ def decode(data: bytes, config: ImageConfig | None = None) -> Image.Image:
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """RGB pixels -> PNG without metadata: equal pixels give equal bytes."""
-    file = io.BytesIO()
-    _bare(image).save(file, format="PNG", compress_level=PNG_LEVEL)
-    return file.getvalue()
+    """RGB pixels -> PNG without metadata: equal pixels give equal bytes.
+
+    Every row is stored as its difference from the one above (filter "up"). Trying all five filters on each row, as
+    Pillow does, takes twice as long and saves nothing on photographs."""
+    assert image.mode == "RGB"
+    rows = np.asarray(image).reshape(image.height, 3 * image.width)
+    filtered = np.empty((image.height, 1 + 3 * image.width), dtype=np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack(">IIBBBBB", image.width, image.height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(filtered.data, PNG_LEVEL)), (b"IEND", b"")
+    return _PNG + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
 
 
 class _Quiet:

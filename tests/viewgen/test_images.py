@@ -131,10 +131,17 @@ def test_notes_of_the_file_do_not_travel_into_what_is_cut_from_it() -> None:
     assert encode_png(opened) == encode_png(Image.new("RGB", (4, 4)))
 
 
-def test_encoding_loses_nothing_and_repeats_itself() -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7, 3), dtype=np.uint8))
+@pytest.mark.parametrize(("width", "height"), [(7, 9), (1, 1), (1, 300), (300, 1)])
+def test_encoding_loses_nothing_and_repeats_itself(width: int, height: int) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
     assert encode_png(image) == encode_png(image.copy())
     assert pixels(decode(encode_png(image))) == pixels(image)
+
+
+def test_an_encoded_view_is_about_as_small_as_pillow_makes_it() -> None:
+    slope = np.add.outer(np.arange(200), np.arange(300))[:, :, None] // [2, 3, 4]
+    image = Image.fromarray((slope % 256).astype(np.uint8))
+    assert len(encode_png(image)) < 1.1 * len(file_of(image, compress_level=1))
 
 
 def test_a_picture_knows_its_file(tmp_path: Path) -> None:
