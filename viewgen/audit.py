@@ -1,59 +1,231 @@
-"""What a view shows of the evidence, and in what else it differs from the positive view of its question.
-Leaves out: making views (views.py).
+"""What a view shows of the evidence, and in what else it differs from the positive view of its question: measured in
+pixels beside the cutting (measure), then by the models that searched for the evidence, which read every view (Auditor).
+Leaves out: making views (views.py), the pixel measures one by one (measures.py), what is too much (flags.py).
 
 Boxes are x0, y0, x1, y1 in pixels of the upright RGB image, far edges outside."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Int
 from PIL import Image
 
-from viewgen.boxes import containment, iou
-from viewgen.records import Audit, Evidence, View
+from viewgen.boxes import Box, containment, iou
+from viewgen.detectors import Detector
+from viewgen.flags import AuditConfig, findings, flags
+from viewgen.images import decode
+from viewgen.measures import HASH_BITS, encoding, grey_levels, hash_distance, perceptual_hash, sharpness
+from viewgen.readings import Asked, Looked, best_scores, phrase_logits, picture_name
+from viewgen.records import Audit, Evidence, Rejection, Sample, View
+from viewgen.retrieval import Retriever
+
+__all__ = ["AuditConfig", "Auditor", "evidence_overlap", "flags", "measure"]
+
+_PLAIN = ("crop", "crop_exact", "random_crop", "full")
+"""Positives whose pixels are those of the image."""
+_MASKS = ("masked", "mask_random")
 
 
 def measure(views: Sequence[View], evidence: Evidence) -> tuple[View, ...]:
-    """The views with their pixel measures; each negative is compared with the first positive."""
-    first = next(view for view in views if view.role == "positive")
-    base = max(_sharpness(first.pixels), 1e-9)
-    return tuple(replace(view, audit=_audit(view, first, base, evidence)) for view in views)
+    """The views with their pixel measures; each is compared with the first positive view of its evidence box.
 
-
-def _audit(view: View, first: View, base: float, evidence: Evidence) -> Audit:
-    sharpness = _sharpness(view.pixels)
-    return Audit(
-        evidence_overlap=evidence_overlap(view, evidence),
-        evidence_iou=max((iou(box, view.box) for box in evidence.boxes), default=0.0) if view.box else 0.0,
-        sharpness=sharpness,
-        sharpness_ratio=sharpness / base,
-        same_size=(view.width_px, view.height_px) == (first.width_px, first.height_px),
-        same_encoding=True,
-        hash_distance=int((_hash(view.pixels) != _hash(first.pixels)).sum()),
+    Looks at View.pixels, where they are kept, else at the encoded picture. Expects one positive view at least."""
+    originals = [view for view in views if view.role == "positive" and view.made_as in _PLAIN]
+    looks = [_look(view) for view in views]
+    pairs = enumerate(partners_of(views))
+    return tuple(
+        replace(views[n], audit=_audit(views[n], looks[n], views[other], looks[other], evidence, originals))
+        for n, other in pairs
     )
 
 
-def evidence_overlap(view: View, evidence: Evidence) -> float:
-    """Largest share of an evidence box inside the view's box, 0 to 1. Masked evidence counts as not shown."""
-    if view.box is None:
-        return 0.0 if view.kind == "masked" else 1.0
-    return max(containment(box, view.box) for box in evidence.boxes)
+def partners_of(views: Sequence[View]) -> list[int]:
+    """For each view the number of the positive it is compared with: the first of its evidence box, else the first."""
+    firsts: dict[object, int] = {}
+    for n, view in enumerate(views):
+        if view.role == "positive":
+            firsts.setdefault(view.params.get("evidence_box", 0), n)
+    first = min(firsts.values())
+    return [firsts.get(view.params.get("evidence_box", 0), first) for view in views]
 
 
-def _grey(image: Image.Image | None) -> Float[np.ndarray, "H W"]:
-    return np.asarray(image.convert("L"), dtype=np.float64) if image is not None else np.zeros((3, 3))
+def picture(view: View) -> Image.Image | None:
+    """Its pixels; None for a view that shows nothing at all."""
+    if view.pixels is None and view.image is not None:
+        return decode(view.image)
+    return view.pixels
 
 
-def _sharpness(image: Image.Image | None) -> float:
-    grey = np.pad(_grey(image), 1, mode="edge")
-    inner = grey[1:-1, 1:-1]
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
-    return float(laplacian.var())
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A view by itself."""
+
+    sharpness: float
+    hash: int | None
+    encoding: tuple[str, bytes] | None
 
 
-def _hash(image: Image.Image | None) -> Bool[np.ndarray, "8 8"]:
-    small = np.asarray((image or Image.new("L", (9, 8))).convert("L").resize((9, 8)), dtype=np.int16)
-    return small[:, 1:] > small[:, :-1]
+def _look(view: View) -> _Look:
+    shown = picture(view)
+    if shown is None:
+        return _Look(0.0, None, None)
+    grey = grey_levels(shown)
+    return _Look(sharpness(grey), perceptual_hash(grey), encoding(view.image) if view.image else None)
+
+
+def _audit(view: View, look: _Look, other: View, base: _Look, evidence: Evidence, originals: Sequence[View]) -> Audit:
+    share = evidence_overlap(view, evidence, originals)
+    return Audit(
+        evidence_overlap=share,
+        evidence_iou=max(iou(box, _place(view)) for box in evidence.boxes) if share else 0.0,
+        sharpness=look.sharpness,
+        # Rounding to whole levels alone makes about 1.7 levels squared: below 1, two pictures are equally flat.
+        sharpness_ratio=max(look.sharpness, 1.0) / max(base.sharpness, 1.0),
+        same_size=(view.width_px, view.height_px) == (other.width_px, other.height_px),
+        same_encoding=look.encoding == base.encoding,
+        hash_distance=HASH_BITS if look.hash is None or base.hash is None else hash_distance(look.hash, base.hash),
+    )
+
+
+def _place(view: View) -> Box:
+    """Where it was cut; a view without a box is as large as the image."""
+    return view.box or Box(0, 0, view.width_px, view.height_px)
+
+
+def evidence_overlap(view: View, evidence: Evidence, originals: Sequence[View] = ()) -> float:
+    """Largest share of an evidence box whose pixels the view holds, 0 to 1, be they moved, blurred or coarse.
+
+    `originals` are positives with plain pixels: what a mask leaves of the evidence is measured against them; without
+    one that shows the box, a mask is taken at its word. A view of another image holds nothing."""
+    if view.made_as in ("blank", "none") or any(view.image_id != own.image_id for own in originals):
+        return 0.0
+    if view.made_as in _MASKS:
+        return max(_unmasked(view, box, originals) for box in evidence.boxes)
+    return max(containment(box, view.box) for box in evidence.boxes) if view.box else 1.0
+
+
+def _unmasked(view: View, box: Box, originals: Sequence[View]) -> float:
+    """Share of the box's edges (neighbours that differ) that are in the view as they are in the image."""
+    for own in originals:
+        place, before, after = _place(own), picture(own), picture(view)
+        if containment(box, place) == 1 and before and after:
+            at = (box.x0 - place.x0, box.y0 - place.y0, box.x1 - place.x0, box.y1 - place.y0)
+            return _edges_kept(_levels(before.crop(at)), _levels(after.crop(box.as_tuple())))
+    return 0.0 if view.made_as == "masked" else 1.0
+
+
+def _edges_kept(before: Int[np.ndarray, "H W 3"], after: Int[np.ndarray, "H W 3"]) -> float:
+    """Edges rather than pixels: a fill may have the colour of the ground, a blurred white page is as white as before."""
+    num_edges = num_kept = 0
+    for axis in (0, 1):
+        old, new = np.diff(before, axis=axis), np.diff(after, axis=axis)
+        edge = (old != 0).any(axis=2)
+        num_edges += int(edge.sum())
+        num_kept += int((edge & (old == new).all(axis=2)).sum())
+    return num_kept / num_edges if num_edges else 0.0
+
+
+def _levels(image: Image.Image) -> Int[np.ndarray, "H W 3"]:
+    return np.asarray(image, dtype=np.int16)
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """Reads measured views again with the models that searched for the evidence, and flags them.
+
+    A detector without a model has nothing to read again: its boxes say where the evidence is, not what a cut shows."""
+
+    config: AuditConfig
+    retriever: Retriever | None = None
+    detector: Detector | None = None
+
+    def judge(self, samples: Sequence[Sample]) -> list[Sample | Rejection]:
+        """Each sample with its views flagged; or a Rejection whose reason is the first flag of `reject` that one has.
+
+        Expects views that were measured, with pixels or encoded. Equal pictures are read once per call."""
+        faces = [_faces(sample) for sample in samples] if self._detects or self._compares else [()] * len(samples)
+        pictures = {face.asked: face.image for each in faces for face in each if face}
+        scores = best_scores(self.detector, pictures) if self.detector and self._detects else {}
+        logits = phrase_logits(self.retriever, pictures) if self.retriever and self._compares else {}
+        return [
+            _verdict(_read(sample, each, scores, logits) if each else sample, self.config)
+            for sample, each in zip(samples, faces, strict=True)
+        ]
+
+    @property
+    def _detects(self) -> bool:
+        return self.detector is not None and bool(self.detector.models) and self.config.use_detector
+
+    @property
+    def _compares(self) -> bool:
+        return self.retriever is not None and self.config.use_similarity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Face:
+    """What of a view the models are shown."""
+
+    image: Image.Image
+    asked: Asked
+    """Its name, with all phrases of the question."""
+
+
+def _faces(sample: Sample) -> tuple[_Face | None, ...]:
+    phrases = tuple(dict.fromkeys(phrase.text for phrase in sample.phrases))
+    shown = (picture(view) for view in sample.views)
+    return tuple(_Face(image=image, asked=(picture_name(image), phrases)) if image else None for image in shown)
+
+
+def _read(
+    sample: Sample, faces: Sequence[_Face | None], scores: Mapping[Asked, float], logits: Mapping[Looked, float]
+) -> Sample:
+    """The sample with what the models made of its views."""
+    views = list(sample.views)
+    for n, partner in enumerate(partners_of(sample.views)):
+        face, other = faces[n], faces[partner]
+        if face is None or other is None:
+            continue
+        wanted = _phrases_shown(sample, sample.views[partner])
+        own, base = ([logits.get((each.asked[0], phrase)) for phrase in wanted] for each in (face, other))
+        compared = [(mine, its) for mine, its in zip(own, base, strict=True) if mine is not None and its is not None]
+        audit = replace(
+            _audited(views[n]),
+            detector_score=scores.get(face.asked),
+            phrase_similarity=_rounded(fmean(mine for mine, _ in compared)) if compared else None,
+            similarity_margin=_rounded(min(its - mine for mine, its in compared)) if compared else None,
+        )
+        views[n] = replace(views[n], audit=audit)
+    return replace(sample, views=tuple(views))
+
+
+def _phrases_shown(sample: Sample, positive: View) -> tuple[str, ...]:
+    """Phrases whose regions the positive was cut around; all of them where that is not known."""
+    place = _place(positive)
+    near = [region.phrase for region in sample.evidence.regions if containment(region.box, place) >= 0.5]
+    return tuple(dict.fromkeys(near or [phrase.text for phrase in sample.phrases]))
+
+
+def _verdict(sample: Sample, config: AuditConfig) -> Sample | Rejection:
+    found = [findings(_audited(view), view.role, view.made_as, config) for view in sample.views]
+    for flag in config.reject:
+        for view, why in zip(sample.views, found, strict=True):
+            if flag in why:
+                return Rejection(stage="audit", reason=flag, message=f"{view.role} {view.kind}: {why[flag]}")
+    flagged = [
+        replace(view, audit=replace(_audited(view), flags=tuple(why)))
+        for view, why in zip(sample.views, found, strict=True)
+    ]
+    return replace(sample, views=tuple(flagged))
+
+
+def _audited(view: View) -> Audit:
+    assert view.audit is not None, "views are measured before they are judged"
+    return view.audit
+
+
+def _rounded(nats: float) -> float:
+    return round(nats, 4)  # further decimals differ between machines

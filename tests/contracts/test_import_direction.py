@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
-    errors settings progress boxes records schema images manifest card shards recipe reviews phrases detectors openclip retrieval
-    regions evidence cuts degrade positives negatives views donors audit cutting workers tables config plan stages build inspect sql demo cli
+    errors settings progress boxes records schema images manifest card shards recipe reviews phrases detectors openclip tiles
+    retrieval regions evidence cuts degrade positives negatives views donors measures flags readings audit cutting workers tables config plan locating stages build inspect sql demo cli
 """
 TRAINER = """
     errors gate loss prompts states families prefix tree rollout models batches step checkpoint metrics scorers

@@ -1,0 +1,107 @@
+"""What a picture is like, in numbers that need no model: how sharp, how alike another, how encoded. Pure.
+Leaves out: which picture is compared with which (audit.py), and which difference is too large (flags.py).
+
+Grey levels are 0 to 255. Sums are of whole numbers, so that every machine finds the same figure.
+H x W are the pixels of a picture, N x N those of its thumbnail, K x K the frequencies looked at."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+HASH_BITS = 64
+_THUMB_PX = 32
+_NUM_FREQUENCIES = 11
+_NOISE = 8.0
+"""Orthonormal DCT coefficients of a thumbnail below this are waves of half a level, as rounding makes: taken as 0."""
+_BAND_PIXELS = 1 << 17
+"""Pixels worked on at once: small enough to stay in a processor's cache."""
+
+
+def grey_levels(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
+    """Pillow's weights of red, green and blue (ITU-R 601)."""
+    return np.asarray(image.convert("L"))
+
+
+def sharpness(grey: UInt8[np.ndarray, "H W"]) -> float:
+    """Variance of the Laplacian (4 neighbours less 4 times the pixel), in levels squared; 0 without an inner pixel.
+
+    The outermost ring of pixels has no whole neighbourhood and is left out. Pech-Pacheco et al., ICPR 2000."""
+    height, width = grey.shape
+    if min(height, width) < 3:
+        return 0.0
+    count = (height - 2) * (width - 2)
+    total = squares = 0  # whole numbers, as large as they get
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height - 2, rows):
+        band = grey[top : min(top + rows, height - 2) + 2].astype(np.int16)
+        laplacian = band[:-2, 1:-1] + band[2:, 1:-1]
+        laplacian += band[1:-1, :-2]
+        laplacian += band[1:-1, 2:]
+        laplacian -= 4 * band[1:-1, 1:-1]
+        exact = laplacian.astype(np.float64).ravel()  # sums of whole numbers below 2^53 are exact in any order
+        total += int(exact.sum())
+        squares += int(exact @ exact)
+    variance: float = (count * squares - total * total) / (count * count)
+    return variance
+
+
+def perceptual_hash(grey: UInt8[np.ndarray, "H W"]) -> int:
+    """64 bits: which of the 64 lowest frequencies but the mean lie above the median of them (pHash, Zauner 2010).
+
+    Of a thumbnail of 32 x 32 px. Light, contrast, sharpness and size change few bits; other things in it change half."""
+    thumb = np.asarray(Image.fromarray(grey).resize((_THUMB_PX, _THUMB_PX), Image.Resampling.BOX), dtype=np.float64)
+    basis_KN, lowest = _dct()
+    found = (basis_KN @ thumb @ basis_KN.T).ravel()[lowest]
+    found[np.abs(found) < _NOISE] = 0.0
+    ordered = np.sort(found)
+    bits = 2 * found > ordered[HASH_BITS // 2 - 1] + ordered[HASH_BITS // 2]
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def hash_distance(first: int, second: int) -> int:
+    """Bits in which two hashes differ, 0 to 64."""
+    return (first ^ second).bit_count()
+
+
+@cache
+def _dct() -> tuple[Float[np.ndarray, "K N"], Int[np.ndarray, " bits"]]:
+    """The first rows of the orthonormal DCT-II, and where in K x K the lowest frequencies lie, the mean left out."""
+    frequencies = np.arange(_NUM_FREQUENCIES)
+    basis_KN = np.cos(np.pi / _THUMB_PX * np.outer(frequencies, np.arange(_THUMB_PX) + 0.5)) * np.sqrt(2 / _THUMB_PX)
+    basis_KN[0] /= np.sqrt(2)
+    # By the sum of both frequencies; of those with equal sums, fewer down than across first.
+    order = np.argsort(np.add.outer(frequencies, frequencies), axis=None, kind="stable")
+    return basis_KN, order[1 : HASH_BITS + 1]
+
+
+def encoding(data: bytes) -> tuple[str, bytes]:
+    """Format, and what tells its quality, from the file's own bytes; equal pairs mean equally encoded.
+
+    PNG: bit depth and colour type. JPEG: sampling factors and quantisation tables. WebP: lossy or lossless. Any other
+    format has no quality that can be told."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG", data[24:26]
+    if data.startswith(b"\xff\xd8"):
+        return "JPEG", _jpeg_quality(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP", b"lossless" if b"VP8L" in data[12:64] else b"lossy"
+    return "other", data[:4]
+
+
+def _jpeg_quality(data: bytes) -> bytes:
+    """Contents of its DQT segments, and each component's sampling factors from its SOF segment."""
+    found, at = b"", 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # until the scan starts
+        marker, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
+        body = data[at + 4 : at + 2 + length]
+        if marker == 0xDB:
+            found += body
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            found += body[7::3]
+        at += 2 + length
+    return found
