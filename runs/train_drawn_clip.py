@@ -36,8 +36,9 @@ from viewgen.evidence import EvidenceConfig, choose_evidence
 from viewgen.openclip import CONFIG_FILE
 from viewgen.phrases import find_phrases
 from viewgen.records import Evidence, Question
-from viewgen.regions import RetrievalFinder
-from viewgen.retrieval import RetrievalConfig, Retriever, tile_boxes
+from viewgen.regions import AskedImage, RegionFinder, RegionsConfig, region_finder
+from viewgen.retrieval import RetrievalConfig
+from viewgen.tiles import tile_boxes
 
 TILE_PX = 3 * TOKEN_PX
 TEMPLATES = ("{phrase}", "a photo of {phrase}")
@@ -92,7 +93,7 @@ def measure(
 ) -> None:
     """Ask about scenes that training never drew, and print how the evidence compares with the true boxes."""
     torch.set_num_threads(1)
-    finder = RetrievalFinder(Retriever.load(demo_retrieval(model)))
+    finder = region_finder(RegionsConfig(kind="retrieval"), demo_retrieval(model))
     config = EvidenceConfig(min_margin=min_margin, pad_ratio=1.0, least_side_px=TILE_PX, max_share=1.0)
     outcomes: dict[str, list[Outcome]] = {}
     seconds = 0.0
@@ -122,13 +123,14 @@ class Outcome:
 
 
 def judge(
-    finder: RetrievalFinder, scene: Scene, asked: Sequence[SceneQuestion], config: EvidenceConfig
+    finder: RegionFinder, scene: Scene, asked: Sequence[SceneQuestion], config: EvidenceConfig
 ) -> list[Outcome]:
     """The outcome of each question of a scene, through the stages that a build uses."""
     questions = [Question(question_id=str(n), image_path="", text=each.text) for n, each in enumerate(asked)]
-    pairs = [(question, find_phrases(question.text)) for question in questions]
+    pairs = tuple((question, find_phrases(question.text)) for question in questions)
+    (search,) = finder.find([AskedImage(image=scene.image, asked=pairs)])
     outcomes = []
-    for each, (_, phrases), regions in zip(asked, pairs, finder.find(scene.image, pairs), strict=True):
+    for each, (_, phrases), regions in zip(asked, pairs, search.regions, strict=True):
         evidence = choose_evidence(phrases, regions, scene.image.width, scene.image.height, config)
         margin = min(region.score for region in regions if region.rank == 0)
         shown = None
@@ -219,7 +221,9 @@ def tiles_and_labels(scene: Scene) -> tuple[UInt8[np.ndarray, "N 3 h w"], Float[
 
 def demo_retrieval(model: str) -> RetrievalConfig:
     """Tiles on the grid of the scenes; phrases as they stand."""
-    return RetrievalConfig(model=model, template=TEMPLATES[0], tile_px=(TILE_PX,), stride_px=(TOKEN_PX,))
+    return RetrievalConfig(
+        model=model, template=TEMPLATES[0], tile_px=(TILE_PX,), stride_px=(TOKEN_PX,), merge_nats=0.0
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """OpenCLIP models with weights that are really there: pixels and texts in, unit vectors out.
 Leaves out: tiles and ranking (retrieval.py). Loads torch and open_clip: imported only when a model is asked for.
 
-Shapes: N tiles, H x W pixels of a tile, P texts, D dimensions of the model."""
+Shapes: N pictures, H x W pixels of a tile, h x w pixels that the model reads, P texts, D dimensions of the model."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from jaxtyping import Float, UInt8
 from open_clip.pretrained import download_pretrained_from_hf
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from viewgen.errors import ModelError
 
@@ -37,41 +38,72 @@ class ClipModel:
     sha256: str
     """Of the weights file, in hex."""
     temperature: float
-    """What the model multiplies cosines by to get logits."""
+    """What the model multiplies cosines by to get logits. A bias, as SigLIP adds, shifts all alike and is left out."""
     net: Any
     tokenizer: Callable[[list[str]], Tensor]
     preprocess: Callable[[Image.Image], Tensor]
     """open_clip's own, for one PIL image."""
+    resize: Callable[[Image.Image], Image.Image]
+    """Its first half: to the size that the vision tower reads."""
+    crops: bool
+    """Whether that cuts the ends off a picture that is not square."""
     size_px: tuple[int, int]
     """Height and width that the vision tower reads."""
     mean_C: Tensor
     std_C: Tensor
+    dtype: torch.dtype
 
     def embed_tiles(self, tiles: UInt8[np.ndarray, "N 3 H W"]) -> Float[Tensor, "N D"]:
         """Unit vectors of RGB tiles, 0 to 255."""
+        return self.embed_pixels(self.pixels(tiles))
+
+    def embed_pixels(self, pixels: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N D"]:
+        """Unit vectors, in float32 on the CPU, of what `pixels` returned."""
         with torch.inference_mode():
-            vectors: Tensor = self.net.encode_image(self.pixels(tiles), normalize=True)
+            vectors: Tensor = normalize(self.net.encode_image(pixels).float(), dim=-1).cpu()
         return vectors
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "P D"]:
-        """Unit vectors of texts."""
+        """Unit vectors of texts, in float32 on the CPU."""
         with torch.inference_mode():
-            vectors: Tensor = self.net.encode_text(self.tokenizer(list(texts)), normalize=True)
+            tokens = self.tokenizer(list(texts)).to(self.mean_C.device)
+            vectors: Tensor = normalize(self.net.encode_text(tokens).float(), dim=-1).cpu()
         return vectors
 
     def pixels(self, tiles: UInt8[np.ndarray, "N 3 H W"]) -> Float[Tensor, "N 3 h w"]:
-        """What the vision tower reads, equal to open_clip's preprocessing of each tile."""
-        if tiles.shape[2:] == self.size_px:
-            # Nothing to resize: the same arithmetic on the whole batch, without a PIL image per tile.
-            return (torch.from_numpy(np.ascontiguousarray(tiles)) / 255 - self.mean_C) / self.std_C
-        return torch.stack([self.preprocess(Image.fromarray(tile.transpose(1, 2, 0))) for tile in tiles])
+        """What the vision tower reads, where it reads it: equal to open_clip's preprocessing of each tile."""
+        if tiles.shape[2:] != self.size_px:
+            resized = [self.resize(Image.fromarray(tile)) for tile in tiles.transpose(0, 2, 3, 1)]
+            tiles = np.stack([np.asarray(tile) for tile in resized]).transpose(0, 3, 1, 2)
+        whole = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.mean_C.device).float()
+        # open_clip's arithmetic in its order, on the whole batch.
+        return whole.div_(255).sub_(self.mean_C).div_(self.std_C).to(self.dtype)
+
+    def fit(self, image: Image.Image) -> UInt8[np.ndarray, "3 h w"]:
+        """A whole RGB picture at the size that the model reads.
+
+        Where open_clip would cut the ends off, the picture is first widened to a square by bars of the model's mean
+        colour, as LLaVA 1.5 does: what is asked for may be at an end."""
+        height, width = self.size_px
+        side = max(image.width / width, image.height / height)
+        square = round(side * width), round(side * height)
+        if self.crops and square != image.size:
+            red, green, blue = (round(255 * value) for value in self.mean_C.flatten().tolist())
+            ground = Image.new("RGB", square, (red, green, blue))
+            ground.paste(image, ((square[0] - image.width) // 2, (square[1] - image.height) // 2))
+            image = ground
+        read = image if image.size == (width, height) else self.resize(image)
+        return np.asarray(read).transpose(2, 0, 1)
 
 
-def load_model(name: str, pretrained: str = "") -> ClipModel:
-    """The model `name`, in evaluation mode on the CPU. Raises ModelError when its weights are missing or do not fit.
+def load_model(name: str, pretrained: str = "", device: str = "auto", dtype: str = "auto") -> ClipModel:
+    """The model `name`, in evaluation mode. Raises ModelError when its weights are missing or do not fit, and when
+    there is no such device.
 
     embedded:NAME is shipped with viewgen, local-dir:PATH a folder in open_clip's format, hf-hub:OWNER/NAME a model on
-    the Hugging Face hub; any other name is open_clip's own and needs the `pretrained` tag of its weights."""
+    the Hugging Face hub; any other name is open_clip's own and needs the `pretrained` tag of its weights.
+    Device and dtype: those of RetrievalConfig."""
+    place, number = _place(device, dtype)
     with _located(name) as located:
         weights = _weights_path(located, pretrained)
         _refuse_remote_code(name, located)
@@ -85,19 +117,37 @@ def load_model(name: str, pretrained: str = "") -> ClipModel:
             raise ModelError(f"{name}: {weights} does not load as an open_clip model: {_first_line(error)}.") from error
         with weights.open("rb") as file:
             sha256 = file_digest(file, "sha256").hexdigest()
-    net.eval().requires_grad_(False)
+    temperature = float(net.logit_scale.detach().exp())  # before it is rounded to fewer bits
+    net.eval().requires_grad_(False).to(place, number)
     config = open_clip.get_model_preprocess_cfg(net)
     height, width = (config["size"],) * 2 if isinstance(config["size"], int) else config["size"]
+    *resizing, _, _ = preprocess.transforms  # the last two make a tensor and normalise it
     return ClipModel(
         sha256=sha256,
-        temperature=float(net.logit_scale.exp()),
+        temperature=temperature,
         net=net,
         tokenizer=tokenizer,
         preprocess=preprocess,
+        resize=type(preprocess)(resizing),
+        crops=config["resize_mode"] == "shortest",
         size_px=(height, width),
-        mean_C=torch.tensor(config["mean"]).view(3, 1, 1),
-        std_C=torch.tensor(config["std"]).view(3, 1, 1),
+        mean_C=torch.tensor(config["mean"]).view(3, 1, 1).to(place),
+        std_C=torch.tensor(config["std"]).view(3, 1, 1).to(place),
+        dtype=number,
     )
+
+
+def _place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """What the settings mean on this machine: auto is the GPU in float16, or the CPU in float32."""
+    try:
+        place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {device!r} cannot be used: {_first_line(error)}. Use auto or cpu.") from error
+    if dtype == "auto":
+        dtype = "float32" if place.type == "cpu" else "float16"
+    number: torch.dtype = getattr(torch, dtype)
+    return place, number
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from viewgen.demo import DemoConfig, SceneQuestion, ask, draw_scene, scene_strea
 from viewgen.evidence import EvidenceConfig, choose_evidence
 from viewgen.phrases import find_phrases
 from viewgen.records import Evidence, Question, Rejection
-from viewgen.regions import RegionsConfig, region_finder
+from viewgen.regions import AskedImage, RegionsConfig, region_finder
 from viewgen.retrieval import RetrievalConfig
 
-RETRIEVAL = RetrievalConfig(model="embedded:drawn-clip", template="{phrase}", tile_px=(48,), stride_px=(16,))
+RETRIEVAL = RetrievalConfig(
+    model="embedded:drawn-clip", template="{phrase}", tile_px=(48,), stride_px=(16,), merge_nats=0.0
+)
 EVIDENCE = EvidenceConfig(min_margin=6.5, pad_ratio=1.0, least_side_px=48, max_share=1.0)
 NUM_SCENES = 30
 
@@ -29,8 +31,9 @@ def outcomes() -> list[tuple[SceneQuestion, Evidence | Rejection]]:
         stream = scene_stream(11, "drawn-clip-test", index)
         scene = draw_scene(stream, DemoConfig())
         asked = ask(stream, scene, num_relations=2)
-        pairs = [(Question(question_id="q", image_path="", text=each.text), find_phrases(each.text)) for each in asked]
-        for each, (_, phrases), regions in zip(asked, pairs, finder.find(scene.image, pairs), strict=True):
+        pairs = tuple((Question(question_id="q", image_path="", text=q.text), find_phrases(q.text)) for q in asked)
+        (search,) = finder.find([AskedImage(image=scene.image, asked=pairs)])
+        for each, (_, phrases), regions in zip(asked, pairs, search.regions, strict=True):
             judged.append((each, choose_evidence(phrases, regions, 160, 160, EVIDENCE)))
     return judged
 

@@ -13,12 +13,12 @@ from viewgen.demo import DemoConfig, draw_scene, scene_stream
 from viewgen.errors import SettingsError
 from viewgen.phrases import find_phrases
 from viewgen.records import Annotation, Phrase, Question
-from viewgen.regions import RegionFinder, RegionsConfig, region_finder
+from viewgen.regions import AskedImage, RegionFinder, RegionsConfig, Search, region_finder
 from viewgen.retrieval import RetrievalConfig
 from viewgen.settings import settings_from
 
 RETRIEVAL = RetrievalConfig(
-    model="embedded:drawn-clip", template="{phrase}", tile_px=(48,), stride_px=(16,), num_best=2
+    model="embedded:drawn-clip", template="{phrase}", tile_px=(48,), stride_px=(16,), merge_nats=0.0, num_best=2
 )
 
 
@@ -36,14 +36,20 @@ def test_annotated_boxes_need_no_model() -> None:
     finder = region_finder(RegionsConfig(), RETRIEVAL)
     assert dict(finder.models) == {}
     box = Box(1, 2, 3, 4)
-    found = finder.find(
-        Image.new("RGB", (9, 9)),
+    (search,) = finder.find(
         [
-            asked("Why?"),
-            asked("Where is the cat?", 1, Annotation(phrase="cat", box=box)),
-            asked("Where is the dog?", 2),
-        ],
+            AskedImage(
+                image=Image.new("RGB", (9, 9)),
+                asked=(
+                    asked("Why?"),
+                    asked("Where is the cat?", 1, Annotation(phrase="cat", box=box)),
+                    asked("Where is the dog?", 2),
+                ),
+            )
+        ]
     )
+    assert search.index is None
+    found = search.regions
     assert [[(region.phrase, region.box) for region in regions] for regions in found] == [[], [("the cat", box)], []]
 
 
@@ -51,7 +57,10 @@ def test_retrieval_answers_every_question_of_an_image_in_order(retrieval: Region
     scene = draw_scene(scene_stream(5, "regions", 0), DemoConfig())
     first, second = scene.signs[0].phrase, scene.signs[1].phrase
     texts = [f"What number is on {second}?", "Why?", f"Is {first} left or right of {second}?"]
-    found = retrieval.find(scene.image, [asked(text, number) for number, text in enumerate(texts)])
+    (search,) = retrieval.find(
+        [AskedImage(image=scene.image, asked=tuple(asked(text, number) for number, text in enumerate(texts)))]
+    )
+    found = search.regions
     assert [[region.phrase for region in regions] for regions in found] == [
         [second] * 2,
         [],

@@ -1,0 +1,137 @@
+"""Tiles of an image and how well each fits a phrase: scores, ranks, and neighbours merged into a region. Pure.
+Leaves out: reading tiles with a model (retrieval.py).
+
+Cosines of CLIP models are not comparable between models or phrases, so a region's score is its margin: how far the logit
+of its best tile is above that of the best tile elsewhere. A phrase that is not in the image has no tile that stands out.
+Shapes: N tiles, D dimensions of the model. Boxes are pixels of the upright image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from viewgen.boxes import Box, union
+from viewgen.records import Region
+
+SHOWN = 0.5
+"""A tile shows a box when the two share at least this part of the smaller of them. Ours: IoU cannot say it, for a tile is
+often a hundred times larger than the thing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileIndex:
+    """The tiles of one image, read once. Made by Retriever.index."""
+
+    boxes: tuple[Box, ...]
+    box_N4: Int[np.ndarray, "N 4"]
+    scaled_ND: Float[np.ndarray, "N D"]
+    """Unit vectors times the model's temperature: their products with the vectors of texts are logits, in nats."""
+    text: Callable[[str, str], Float[np.ndarray, " D"]]
+    """(phrase, question) -> the vector to compare tiles with."""
+    num_best: int
+    merge_nats: float
+
+    def logits(self, phrase: str, question: str = "") -> Float[np.ndarray, " N"]:
+        """Of every tile, in nats."""
+        logit_N: Float[np.ndarray, " N"] = self.scaled_ND @ self.text(phrase, question)
+        return logit_N
+
+    def regions(self, phrase: str, question: str = "") -> tuple[Region, ...]:
+        """The best places for a phrase, best first, with margins in nats.
+
+        With merge_nats, a place is a tile with those of its neighbours that fit about as well, and no two places
+        overlap; without, it is a tile."""
+        logit_N = self.logits(phrase, question)
+        order = np.argsort(-logit_N, kind="stable").tolist()
+        places: list[tuple[int, Box]] = []
+        for n in order:
+            if len(places) == self.num_best:
+                break
+            if not self.merge_nats:
+                places.append((n, self.boxes[n]))
+            elif not any(overlaps(self.box_N4, box)[n] for _, box in places):
+                places.append((n, self._merged(logit_N, n)))
+        return tuple(
+            Region(
+                phrase=phrase,
+                box=box,
+                source="retrieval",
+                score=round(margin(self.box_N4, logit_N, n, box), 4),  # further decimals differ between machines
+                rank=rank,
+                retrieval_rank=order.index(n),
+            )
+            for rank, (n, box) in enumerate(places)
+        )
+
+    def ranks(self, phrase: str, boxes: Sequence[Box], question: str = "") -> list[int | None]:
+        """For each box, how many tiles fit the phrase better than the best of those that show the box; None if no tile
+        shows it."""
+        logit_N = self.logits(phrase, question)
+        shown = [overlap_share(self.box_N4, box) >= SHOWN for box in boxes]
+        return [int((logit_N > logit_N[one_N].max()).sum()) if one_N.any() else None for one_N in shown]
+
+    def hardest_tile(self, phrases: Sequence[str], apart_from: Sequence[Box]) -> Box | None:
+        """The tile with the highest logit, mean over phrases, of those that overlap none of the boxes; None if all do,
+        or if there is no phrase."""
+        apart_N = np.ones(len(self.boxes), dtype=bool)
+        for box in apart_from:
+            apart_N &= ~overlaps(self.box_N4, box)
+        if not phrases or not apart_N.any():
+            return None
+        logit_N = np.mean([self.logits(phrase) for phrase in phrases], axis=0)
+        return self.boxes[int(np.where(apart_N, logit_N, -np.inf).argmax())]
+
+    def _merged(self, logit_N: Float[np.ndarray, " N"], chosen: int) -> Box:
+        # Larger tiles around the chosen one would only blur where it says the thing is.
+        near_N = overlaps(self.box_N4, self.boxes[chosen]) & (
+            self.box_N4[:, 2] - self.box_N4[:, 0] <= self.boxes[chosen].width
+        )
+        alike_N = logit_N >= logit_N[chosen] - self.merge_nats
+        return union(self.boxes[n] for n in np.flatnonzero(near_N & alike_N).tolist())
+
+
+def tile_boxes(width: int, height: int, tile_px: Sequence[int], stride_px: Sequence[int]) -> tuple[Box, ...]:
+    """Every tile of an image, by size, row by row; the last of a row or column ends at the image's edge.
+
+    A tile larger than the image is cut to the image's shorter side."""
+    boxes: list[Box] = []
+    for tile, stride in zip(tile_px, stride_px, strict=True):
+        side = min(tile, width, height)
+        columns, rows = _starts(width, side, stride), _starts(height, side, stride)
+        boxes += [Box(x, y, x + side, y + side) for y in rows for x in columns]
+    return tuple(dict.fromkeys(boxes))
+
+
+def margin(
+    box_N4: Int[np.ndarray, "N 4"], logit_N: Float[np.ndarray, " N"], chosen: int, region: Box | None = None
+) -> float:
+    """Logit of the chosen tile above that of the best tile that does not overlap the region (when not given: the chosen
+    tile), in nats; 0 when all overlap it.
+
+    Under the model's own temperature these are log odds between two places, so they need no scale of cosines."""
+    apart_N = ~overlaps(box_N4, region or Box(*box_N4[chosen].tolist()))
+    return float(logit_N[chosen] - logit_N[apart_N].max()) if apart_N.any() else 0.0
+
+
+def overlaps(box_N4: Int[np.ndarray, "N 4"], box: Box) -> Bool[np.ndarray, " N"]:
+    """Whether each of the tiles shares a pixel with the box."""
+    x0_N, y0_N, x1_N, y1_N = box_N4.T
+    shared_N: Bool[np.ndarray, " N"] = (x0_N < box.x1) & (box.x0 < x1_N) & (y0_N < box.y1) & (box.y0 < y1_N)
+    return shared_N
+
+
+def overlap_share(box_N4: Int[np.ndarray, "N 4"], box: Box) -> Float[np.ndarray, " N"]:
+    """What each of the tiles shares with the box, as a part of the smaller of the two, 0 to 1."""
+    x0_N, y0_N, x1_N, y1_N = box_N4.T
+    width_N = np.clip(np.minimum(x1_N, box.x1) - np.maximum(x0_N, box.x0), 0, None)
+    height_N = np.clip(np.minimum(y1_N, box.y1) - np.maximum(y0_N, box.y0), 0, None)
+    share_N: Float[np.ndarray, " N"] = width_N * height_N / np.minimum((x1_N - x0_N) * (y1_N - y0_N), box.area)
+    return share_N
+
+
+def _starts(length: int, side: int, stride: int) -> list[int]:
+    last = length - side
+    return [*range(0, last, stride), last]
