@@ -15,7 +15,7 @@ from viewgen.evidence import choose_evidence
 from viewgen.phrases import find_phrases
 from viewgen.recipe import read_questions, root_of
 from viewgen.records import Evidence, Question, Rejection
-from viewgen.regions import region_finder
+from viewgen.regions import AskedImage, region_finder
 from viewgen.views import ViewSource, cut_views
 
 RECIPE = Path(__file__).parents[2] / "datasets" / "photos.toml"
@@ -36,7 +36,8 @@ def images(questions: tuple[Question, ...]) -> dict[str, Image.Image]:
 def evidence_of(question: Question, image: Image.Image) -> Evidence | Rejection:
     config = read_config(RECIPE)
     phrases = find_phrases(question.text)
-    (regions,) = region_finder(config.regions, config.retrieval).find(image, [(question, phrases)])
+    asked = AskedImage(image=image, asked=((question, phrases),))
+    ((regions,),) = (search.regions for search in region_finder(config.regions, config.retrieval).find([asked]))
     return choose_evidence(phrases, regions, image.width, image.height, config.evidence)
 
 
