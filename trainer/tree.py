@@ -42,7 +42,7 @@ def read_prompts(model: PreTrainedModel, prompts: Sequence[Prompt], pictures: Ma
 
 
 def _split(prompts: Sequence[Prompt], groups: Sequence[_Group], level: int | None) -> list[_Group]:
-    """Groups one step of the paths further down; every prompt for itself, and to its end, when level is None."""
+    """Groups one step of the paths further down; every prompt for itself when level is None."""
     found: list[_Group] = []
     for row, group in enumerate(groups):
         by_step: dict[object, list[int]] = {}
@@ -50,7 +50,7 @@ def _split(prompts: Sequence[Prompt], groups: Sequence[_Group], level: int | Non
             step = member if level is None else prompts[member].path[:level]
             by_step.setdefault(step, []).append(member)
         for members in by_step.values():
-            alone = level is None
+            alone = len(members) == 1  # nothing left to share: read to the end
             end = len(prompts[members[0]].ids) if alone else common_length([prompts[m] for m in members])
             found.append(_Group(tuple(members), row, group.end, max(end, group.end)))
     return found
