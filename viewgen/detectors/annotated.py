@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from viewgen.boxes import clip
-from viewgen.detectors import Ask, ScoredBox
+from viewgen.detectors.protocol import Ask, ScoredBox
 from viewgen.records import Annotation
 
 _ARTICLE = re.compile(r"^(?:the|a|an|this|that|these|those)\s+", re.IGNORECASE)

@@ -1,0 +1,97 @@
+"""Where a detector's files are, what they hash to, and on what device a network runs.
+Leaves out: the networks themselves (groundingdino.py, zero_shot.py). Loads torch only when a device is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import file_digest, sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from viewgen.detectors.protocol import EMBEDDED, HUB, LOCAL, DetectorConfig
+from viewgen.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+REMEDY = "Check the name and the network, or download it once and give its path."
+
+
+def located(name: str, wanted: Sequence[str]) -> Path:
+    """The file or folder that `name` stands for: a path, local-dir:PATH, embedded:NAME or hf-hub:OWNER/NAME, of which
+    the files that match a pattern in `wanted` are downloaded. Raises ModelError when there is none."""
+    if name.startswith(EMBEDDED):
+        return _embedded(name)
+    if name.startswith(HUB):
+        return _downloaded(name, wanted)
+    path = Path(name.removeprefix(LOCAL))
+    if not path.exists():
+        hint = f" For the Hugging Face hub, say {HUB}{name}." if name.count("/") == 1 and not path.suffix else ""
+        raise ModelError(f"{path}: there is no such file or folder. Give the path of the model.{hint}")
+    return path
+
+
+def hash_of(paths: Sequence[Path]) -> str:
+    """sha256 in hex: of a single file its own, of several that of their hashes in the order of their names."""
+    hashes = []
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            hashes.append(file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
+
+
+def device_of(config: DetectorConfig) -> torch.device:
+    """The device that the settings name. Raises ModelError when this machine has none such."""
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(("cuda" if has_gpu else "cpu") if config.device == "auto" else config.device)
+    except RuntimeError:
+        raise ModelError(f"device {config.device!r} is not one that torch knows. Expected auto, cpu or cuda.") from None
+    if device.type == "cuda" and not (has_gpu and (device.index or 0) < torch.cuda.device_count()):
+        raise ModelError(
+            f"device {config.device!r} is not there: torch finds {torch.cuda.device_count()} GPUs. Say cpu."
+        )
+    return device
+
+
+@contextmanager
+def reading(config: DetectorConfig, device: torch.device) -> Iterator[None]:
+    """Without gradient, in the precision that the settings name, and without warnings of the model libraries."""
+    import torch
+
+    auto = "float16" if device.type == "cuda" else "float32"
+    dtype = getattr(torch, auto if config.dtype == "auto" else config.dtype)
+    # Weights stay float32 and each operation chooses: boxes and softmax in half precision would be a pixel or two off.
+    mixed = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    with torch.inference_mode(), mixed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+
+
+def _embedded(name: str) -> Path:
+    shelf = Path(str(files("viewgen"))) / "weights"
+    shipped = sorted(entry.name for entry in shelf.iterdir() if (entry / "config.json").is_file())
+    asked = name.removeprefix(EMBEDDED)
+    if asked not in shipped:
+        known = ", ".join(EMBEDDED + model for model in shipped) or "none"
+        raise ModelError(f"{name}: viewgen ships no such detector. Expected one of: {known}.")
+    return shelf / asked
+
+
+def _downloaded(name: str, wanted: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name.removeprefix(HUB), allow_patterns=list(wanted)))
+    except Exception as error:  # the hub's client raises many kinds; all mean that the files are not here
+        raise ModelError(f"{name}: cannot be fetched: {first_line(error)}. {REMEDY}") from error

@@ -1,0 +1,120 @@
+"""What every detector promises, and the settings of those that are models.
+Leaves out: choosing among detectors (regions.py) and judging what they find (evidence.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+from PIL import Image
+from pydantic import ConfigDict
+
+from viewgen.boxes import Box
+from viewgen.records import Annotation
+from viewgen.settings import STRICT
+
+EMBEDDED, LOCAL, HUB = "embedded:", "local-dir:", "hf-hub:"
+OFFICIAL = {
+    "groundingdino": "hf-hub:ShilongLiu/GroundingDINO",
+    "transformers": "hf-hub:IDEA-Research/grounding-dino-tiny",
+}
+"""What `model = ""` stands for, by kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """An image and what to look for in it."""
+
+    image: Image.Image
+    """RGB, upright."""
+    phrases: tuple[str, ...]
+    annotations: tuple[Annotation, ...] = ()
+    """What the source says is in the image; models do not look at it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredBox:
+    """Where a phrase was found, in pixels of the upright image."""
+
+    phrase: str
+    box: Box
+    score: float
+    """Higher is likelier, comparable only within one detector; 4 decimals, since further ones differ between machines."""
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds where phrases can be seen."""
+
+    @property
+    def name(self) -> str:
+        """The source of its regions: annotated, groundingdino, transformers."""
+        ...
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Model name -> sha256 of its weights file; empty when no model is used."""
+        ...
+
+    def detect(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
+        """One entry per ask: the boxes of its phrases in the order asked, those of one phrase best first.
+
+        A phrase asked twice is answered once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorConfig:
+    """Which model looks, and how closely."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["groundingdino", "transformers"] = "groundingdino"
+    """groundingdino: the groundingdino-py package with its official checkpoints. transformers: a zero-shot detector of
+    the transformers library (Grounding DINO, MM-Grounding-DINO, OWLv2)."""
+    model: str = ""
+    """A path from the working folder, hf-hub:OWNER/NAME, or, of kind transformers, embedded:NAME (shipped with viewgen).
+    groundingdino wants a checkpoint file (.pth, .safetensors), transformers a folder in its own format. Empty: the
+    official model of the kind."""
+    architecture: Literal["swin-t", "swin-b"] = "swin-t"
+    """Of a groundingdino checkpoint; transformers reads it from the model's own config."""
+    text_encoder: str = "hf-hub:google-bert/bert-base-uncased"
+    """Where groundingdino's tokenizer is: a folder or hf-hub:OWNER/NAME. Its vocabulary is all that is read."""
+    box_threshold: float = 0.35
+    """Least score of a box, 0 to 1: of its likeliest word over all phrases. Grounding DINO's own; OWLv2 wants 0.1."""
+    text_threshold: float = 0.25
+    """Least score of a phrase in such a box, 0 to 1. Grounding DINO's own; OWLv2 gives each box one phrase and ignores
+    it."""
+    num_best: int = 20
+    """Boxes kept per phrase, best first, 1 or more. Ours: enough to count by."""
+    nms_iou: float = 0.5
+    """Of two boxes of one phrase that overlap by more than this, the worse is dropped; 0 to 1. The usual value."""
+    tiles: bool = True
+    """Whether images that the model would shrink are searched in overlapping tiles besides, at their own size."""
+    tile_px: int = 0
+    """Side of the square tiles in pixels of the image, 32 or more; every larger image is then searched in them. 0: the
+    side that the model reads without shrinking it."""
+    tile_overlap: float = 0.25
+    """Least share of a tile's side that its neighbour shows too, 0 to 0.9. What is smaller is whole in some tile."""
+    batch_size: int = 4
+    """Pictures (images or tiles) that the model reads at once, 1 or more."""
+    device: str = "auto"
+    """auto: the GPU where there is one. Else torch's name of a device: cpu, cuda, cuda:1."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """What the model computes in. auto: float16 on a GPU, float32 elsewhere."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("box_threshold", 1), ("text_threshold", 1), ("nms_iou", 1), ("tile_overlap", 0.9)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to {most}")
+        for name in ("num_best", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
+        if self.tile_px != 0 and self.tile_px < 32:
+            raise ValueError(f"tile_px is {self.tile_px}: expected 32 or more, or 0 for the model's own side")
+
+    @property
+    def asked_model(self) -> str:
+        """The model's name, the official one where the settings name none."""
+        return self.model or OFFICIAL[self.kind]

@@ -1,0 +1,259 @@
+"""A network that reads single pictures -> a detector: large images are searched as a whole and in overlapping tiles, all
+pictures of all asks are read in batches, and what is found twice is found once.
+Leaves out: the networks (groundingdino.py, zero_shot.py).
+
+Boxes that a network gives are x0, y0, x1, y1 in pixels of its picture, not yet rounded. A box that ends where its tile
+was cut, inside the image, may be a piece of a thing: it gives way to a whole box that holds half of it, and is joined to
+what the neighbouring tile saw of it.
+Shapes: Q boxes, P pieces of a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from math import ceil
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from viewgen.boxes import Box, clip, containment, iou, overlap_area, union
+from viewgen.detectors.captions import Caption
+from viewgen.detectors.protocol import Ask, DetectorConfig, ScoredBox
+
+MOST_ASPECT = 10
+"""A picture is at most so many times as long as it is wide: of a narrower one too few cells are left to choose from."""
+CUT_SHARE = 0.01
+"""A box is cut when it ends within this share of a tile's side from where the tile was cut (1 px or more). Ours."""
+HELD_SHARE = 0.5
+"""A cut box gives way to a whole one that holds more than this share of it. Ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One picture for a network: a window of an image, and the caption to find in it."""
+
+    image: Image.Image
+    window: Box
+    caption: Caption
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its picture: of the window, or a little more where that is a narrow strip."""
+        width, height = self.window.width, self.window.height
+        return max(width, ceil(height / MOST_ASPECT)), max(height, ceil(width / MOST_ASPECT))
+
+    def picture(self) -> Image.Image:
+        """The pixels of the window, at the upper left of a grey picture where that is larger."""
+        whole = (0, 0, *self.image.size) == self.window.as_tuple()
+        cut = self.image if whole else self.image.crop(self.window.as_tuple())
+        if cut.size == self.size:
+            return cut
+        padded = Image.new("RGB", self.size, (124, 116, 104))  # the mean of photographs, which networks read as nothing
+        padded.paste(cut)
+        return padded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A box that a network gives to a phrase."""
+
+    phrase: str
+    box: tuple[float, float, float, float]
+    score: float
+
+
+@runtime_checkable
+class Network(Protocol):
+    """Reads pictures. Made by the modules that load models."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def models(self) -> Mapping[str, str]: ...
+
+    @property
+    def tile_px(self) -> int:
+        """Side of the largest square that is read without shrinking it."""
+        ...
+
+    def read_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height, in pixels, at which a picture of this size is read."""
+        ...
+
+    def alike(self, look: Look) -> tuple[int, ...]:
+        """Looks of which this is equal are read together, and answered as they would be alone."""
+        ...
+
+    def captions(self, phrases: Sequence[str]) -> tuple[Caption, ...]:
+        """The phrases in as many captions as they need."""
+        ...
+
+    def prepare(self, looks: Sequence[Look]) -> Any:  # noqa: ANN401 - each network's own tensors
+        """Looks that are alike -> what `read` wants; runs in another thread while the network reads."""
+        ...
+
+    def read(self, looks: Sequence[Look], prepared: Any) -> list[list[Hit]]:  # noqa: ANN401
+        """One entry per look; hits above the thresholds, in any order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """A hit in pixels of its image."""
+
+    phrase: str
+    box: Box
+    score: float
+    window: Box
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TiledDetector:
+    """A network and how closely it looks."""
+
+    network: Network
+    config: DetectorConfig
+
+    @property
+    def name(self) -> str:
+        return self.network.name
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        return self.network.models
+
+    def detect(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
+        """One entry per ask, as a Detector promises. An ask without phrases costs nothing."""
+        seen: list[list[_Sighting]] = [[] for _ in asks]
+        looks = [(number, look) for number, ask in enumerate(asks) for look in self._looks(ask)]
+        for batch, hits in self._read(looks):
+            for (number, look), found in zip(batch, hits, strict=True):
+                seen[number] += [sighting for hit in found if (sighting := _sighting(hit, look))]
+        return [self._merged(ask, sightings) for ask, sightings in zip(asks, seen, strict=True)]
+
+    def _looks(self, ask: Ask) -> list[Look]:
+        captions = self.network.captions(ask.phrases)
+        windows = self.windows(ask.image.width, ask.image.height) if captions else ()
+        return [Look(image=ask.image, window=window, caption=caption) for caption in captions for window in windows]
+
+    def windows(self, width: int, height: int) -> tuple[Box, ...]:
+        """The whole image and, where the network would shrink it or the settings name a smaller tile, its tiles."""
+        whole, side = Box(0, 0, width, height), self.config.tile_px or self.network.tile_px
+        read_width, read_height = self.network.read_size(width, height)
+        shrunk = read_width < width or read_height < height
+        if not self.config.tiles or not (shrunk or max(width, height) > self.config.tile_px > 0):
+            return (whole,)
+        return tuple(dict.fromkeys((whole, *tile_grid(width, height, side, self.config.tile_overlap))))
+
+    def _read(self, looks: Sequence[tuple[int, Look]]) -> Iterator[tuple[list[tuple[int, Look]], list[list[Hit]]]]:
+        batches = list(self._batches(looks))
+        with ThreadPoolExecutor(1) as pool:
+            # Pictures are cut and resized while the network reads the batch before.
+            ahead = pool.submit(self.network.prepare, [look for _, look in batches[0]]) if batches else None
+            for number, batch in enumerate(batches):
+                assert ahead is not None
+                prepared = ahead.result()
+                if number + 1 < len(batches):
+                    ahead = pool.submit(self.network.prepare, [look for _, look in batches[number + 1]])
+                yield batch, self.network.read([look for _, look in batch], prepared)
+
+    def _batches(self, looks: Sequence[tuple[int, Look]]) -> Iterator[list[tuple[int, Look]]]:
+        def alike(numbered: tuple[int, Look]) -> tuple[int, ...]:
+            return self.network.alike(numbered[1])
+
+        for _, same in groupby(sorted(looks, key=alike), key=alike):
+            batch = list(same)
+            for first in range(0, len(batch), self.config.batch_size):
+                yield batch[first : first + self.config.batch_size]
+
+    def _merged(self, ask: Ask, sightings: Sequence[_Sighting]) -> tuple[ScoredBox, ...]:
+        found: list[ScoredBox] = []
+        for phrase in dict.fromkeys(ask.phrases):
+            own = [sighting for sighting in sightings if sighting.phrase == phrase]
+            found += merge(phrase, own, self.config.nms_iou)[: self.config.num_best]
+        return tuple(found)
+
+
+def hits(
+    caption: Caption, box_Q4: Float[np.ndarray, "Q 4"], score_QP: Float[np.ndarray, "Q P"], config: DetectorConfig
+) -> list[Hit]:
+    """Q boxes with the scores of the caption's P pieces -> those above both thresholds, as Grounding DINO applies them:
+    a box is kept for its likeliest piece, and belongs to each piece that is likely enough."""
+    kept_QP = (score_QP.max(axis=1, keepdims=True) >= config.box_threshold) & (score_QP >= config.text_threshold)
+    kept_QP &= np.isfinite(box_Q4).all(axis=1, keepdims=True)  # half precision may overflow
+    return [
+        Hit(phrase=caption.pieces[p].phrase, box=tuple(box_Q4[q].tolist()), score=float(score_QP[q, p]))
+        for q, p in np.argwhere(kept_QP).tolist()
+    ]
+
+
+def tile_grid(width: int, height: int, side: int, overlap: float) -> tuple[Box, ...]:
+    """Tiles of equal size, row by row, evenly spaced from edge to edge; neighbours share `overlap` of a side or more.
+
+    A tile is no wider or higher than the image."""
+    columns, rows = _starts(width, side, overlap), _starts(height, side, overlap)
+    return tuple(Box(x, y, x + min(side, width), y + min(side, height)) for y in rows for x in columns)
+
+
+def merge(phrase: str, sightings: Sequence[_Sighting], nms_iou: float) -> list[ScoredBox]:
+    """What was seen of one phrase in all windows of an image, each thing once, best first."""
+    whole = suppress([_scored(phrase, s.box, s.score) for s in sightings if not s.cut], nms_iou)
+    cut = [
+        sighting
+        for sighting in sightings
+        if sighting.cut and not any(containment(sighting.box, one.box) > HELD_SHARE for one in whole)
+    ]
+    return suppress([*whole, *(_scored(phrase, box, score) for box, score in _joined(cut))], nms_iou)
+
+
+def suppress(boxes: Sequence[ScoredBox], nms_iou: float) -> list[ScoredBox]:
+    """Best first, without those that overlap a better one by an IoU above `nms_iou`; of equals the first stays."""
+    kept: list[ScoredBox] = []
+    for box in sorted(boxes, key=lambda one: -one.score):
+        if all(iou(box.box, better.box) <= nms_iou for better in kept):
+            kept.append(box)
+    return kept
+
+
+def _joined(cut: Sequence[_Sighting]) -> list[tuple[Box, float]]:
+    """Pieces that overlap and were seen in different windows are one thing, as likely as its likeliest piece."""
+    things: list[list[_Sighting]] = []
+    for piece in cut:
+        touching = [t for t in things if any(p.window != piece.window and overlap_area(p.box, piece.box) for p in t)]
+        joined = [piece, *(other for thing in touching for other in thing)]
+        things = [thing for thing in things if thing not in touching] + [joined]
+    return [(union(p.box for p in thing), max(p.score for p in thing)) for thing in things]
+
+
+def _sighting(hit: Hit, look: Look) -> _Sighting | None:
+    window, (x0, y0, x1, y1) = look.window, hit.box
+    edges = (round(x0), round(y0), max(round(x1), round(x0) + 1), max(round(y1), round(y0) + 1))
+    box = clip(Box(*edges), window.width, window.height)
+    if box is None:
+        return None
+    near_x, near_y = (max(1, round(CUT_SHARE * side)) for side in (window.width, window.height))
+    cut = (
+        (window.x0 > 0 and box.x0 < near_x)
+        or (window.y0 > 0 and box.y0 < near_y)
+        or (window.x1 < look.image.width and box.x1 > window.width - near_x)
+        or (window.y1 < look.image.height and box.y1 > window.height - near_y)
+    )
+    placed = Box(box.x0 + window.x0, box.y0 + window.y0, box.x1 + window.x0, box.y1 + window.y0)
+    return _Sighting(hit.phrase, placed, hit.score, window, cut)
+
+
+def _scored(phrase: str, box: Box, score: float) -> ScoredBox:
+    return ScoredBox(phrase=phrase, box=box, score=round(score, 4))
+
+
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    if length <= side:
+        return [0]
+    steps = ceil((length - side) / max(1.0, side * (1 - overlap)))
+    return [round(n * (length - side) / steps) for n in range(steps + 1)]
