@@ -6,32 +6,37 @@ A killed build goes on after its last finished part, and ends with the same byte
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from viewgen.card import card
 from viewgen.config import BuildConfig, read_config
+from viewgen.errors import ModelError, ReviewsError
+from viewgen.locating import Locator
 from viewgen.manifest import Manifest, PartRecord, beside, write_manifest
 from viewgen.plan import ImageFile, PartTask, Plan, hash_image_file, open_folder, plan_build, with_parts
-from viewgen.progress import Progress, Stream
+from viewgen.progress import Progress, Stream, counted
 from viewgen.recipe import read_questions, root_of
 from viewgen.records import Question
 from viewgen.regions import RegionFinder, region_finder
+from viewgen.reviews import Verdict, read_reviews
 from viewgen.shards import table_path, write_table
-from viewgen.stages import Stages, make_part
+from viewgen.stages import Stages
 from viewgen.tables import Finished, part_tables
 from viewgen.workers import Workers, ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """What a build may be told that does not shape its result."""
+    """What a build may be told beside its recipe."""
 
     force: bool = False
     """Rebuild every part of an existing view set."""
     only: tuple[int, ...] = ()
     """Rebuild these parts and leave the others as they are; empty for all that are not finished."""
+    reviews: Path | None = None
+    """CSV of verdicts (reviews.py). Parts are made again where a verdict changed."""
     num_threads: int = os.cpu_count() or 1
     """For hashing and opening images, 1 or more."""
     num_workers: int = os.cpu_count() or 1
@@ -65,9 +70,10 @@ def build_views(
     config = read_config(recipe)
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
-    finder = finder or region_finder(config.regions, config.retrieval)
+    reviews = reviews_of(questions, options.reviews)
+    finder = finder or load_finder(config, recipe)
     files = hash_images(questions, root, config, options)
-    plan = plan_build(config, finder.models, questions, files)
+    plan = plan_build(config, finder.models, questions, files, reviews)
     manifest = open_folder(out, plan, options.force, options.only)
     num_reused = len(manifest.parts)
     todo = parts_to_make(plan, manifest, options.only)
@@ -76,11 +82,37 @@ def build_views(
         Workers(options.num_workers) as workers,
         Progress("build", total, "images", options.progress_out) as progress,
     ):
-        stages = Stages(root=root, config=config, finder=finder, workers=workers, num_threads=options.num_threads)
+        locator = Locator(root=root, config=config, finder=finder, reviews=reviews)
+        stages = Stages(locator=locator, workers=workers, num_threads=options.num_threads)
         for part in todo:
-            manifest = write_part(out, manifest, part, list(progress.each(make_part(part, stages))))
+            manifest = write_part(out, manifest, part, list(progress.each(stages.make_part(part))))
     write_card(out, manifest)
     return BuildReport(num_parts=len(plan.parts), num_made=len(todo), num_reused=num_reused)
+
+
+def load_finder(config: BuildConfig, recipe: Path) -> RegionFinder:
+    """The models that the settings ask for. Raises ModelError when one cannot be loaded."""
+    views = config.views
+    needs_tiles = views.needs_tiles or views.needs_vectors
+    try:
+        return region_finder(config.regions, config.retrieval, config.detector, needs_tiles=needs_tiles)
+    except ModelError as error:
+        if not needs_tiles or config.regions.kind in {"retrieval", "fused"}:
+            raise
+        what = "hard_off_region" if views.needs_tiles else "the nearest donor of swapped"
+        raise ModelError(f"{recipe}: {what} needs the OpenCLIP model of [retrieval]. {error}") from None
+
+
+def reviews_of(questions: Sequence[Question], path: Path | None) -> Mapping[str, Verdict]:
+    """The verdicts in a file, none without one. Raises ReviewsError when one is about a question of another source."""
+    if path is None:
+        return {}
+    reviews = read_reviews(path)
+    strangers = list(reviews.keys() - {question.question_id for question in questions})
+    if strangers:
+        found = f"{counted(len(strangers), 'verdict')} on questions that the source lacks, as {min(strangers)!r}"
+        raise ReviewsError(f"{path}: {found}. Give the file that was saved from a view set of this recipe.")
+    return reviews
 
 
 def hash_images(

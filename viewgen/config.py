@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from viewgen.detectors import DetectorConfig
 from viewgen.evidence import EvidenceConfig
 from viewgen.images import ImageConfig
 from viewgen.recipe import SourceConfig
@@ -28,6 +29,7 @@ class BuildConfig:
     source: SourceConfig
     images: ImageConfig = field(default_factory=ImageConfig)
     regions: RegionsConfig = field(default_factory=RegionsConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)

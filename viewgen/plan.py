@@ -20,6 +20,7 @@ from viewgen.images import ImageConfig, PictureError, read_image_file
 from viewgen.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
 from viewgen.progress import counted
 from viewgen.records import Question, Rejection
+from viewgen.reviews import Verdict
 from viewgen.schema import SCHEMA_VERSION, TABLES
 from viewgen.shards import file_fault, file_record, table_path
 
@@ -88,7 +89,11 @@ def hash_image_file(path: str, root: Path, config: ImageConfig) -> ImageFile:
 
 
 def plan_build(
-    config: BuildConfig, models: Mapping[str, str], questions: Sequence[Question], files: Sequence[ImageFile]
+    config: BuildConfig,
+    models: Mapping[str, str],
+    questions: Sequence[Question],
+    files: Sequence[ImageFile],
+    reviews: Mapping[str, Verdict],
 ) -> Plan:
     """Parts of at most images_per_part images and about part_mb, in the order of the image files."""
     made_by = {"viewgen": viewgen.__version__, "code": code_version(), **{name: version(name) for name in _LIBRARIES}}
@@ -103,7 +108,8 @@ def plan_build(
         parts=(),
     )
     common = fingerprint(_compared(manifest))
-    return Plan(manifest=manifest, parts=tuple(_part(number, chunk, common) for number, chunk in enumerate(chunks)))
+    parts = tuple(_part(number, chunk, common, reviews) for number, chunk in enumerate(chunks))
+    return Plan(manifest=manifest, parts=parts)
 
 
 def open_folder(out: Path, plan: Plan, force: bool, only: Sequence[int]) -> Manifest:
@@ -168,8 +174,11 @@ def _chunks(images: Sequence[ImageTask], config: BuildConfig) -> Iterator[tuple[
     yield tuple(chunk)
 
 
-def _part(number: int, images: tuple[ImageTask, ...], common: str) -> PartTask:
-    made_from = [[image.file.name, [asdict(question) for question in image.questions]] for image in images]
+def _part(number: int, images: tuple[ImageTask, ...], common: str, reviews: Mapping[str, Verdict]) -> PartTask:
+    made_from: list[Any] = [[image.file.name, [asdict(question) for question in image.questions]] for image in images]
+    names = [question.question_id for image in images for question in image.questions]
+    reviewed = [[name, asdict(reviews[name])] for name in names if name in reviews]
+    made_from += [reviewed] if reviewed else []
     return PartTask(part=number, images=images, fingerprint=fingerprint([common, made_from]))
 
 
@@ -202,7 +211,7 @@ def _refuse_other(out: Path, found: Manifest, planned: Manifest) -> None:
 def _refuse_changed(out: Path, kept: Sequence[PartRecord], plan: Plan) -> None:
     for record in kept:
         if record.fingerprint != plan.parts[record.part].fingerprint:
-            differs = f"part {record.part} was built from other questions or image files"
+            differs = f"part {record.part} was built from other questions, image files or reviews"
             again = f"with --only {record.part}, or everything with --force"
             raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild it {again}.")
 

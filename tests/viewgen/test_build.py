@@ -19,12 +19,10 @@ import pytest
 from PIL import Image
 
 from viewgen.build import BuildOptions, BuildReport, build_views
-from viewgen.detectors.annotated import AnnotatedBoxes
 from viewgen.errors import RecipeError, ShardError
 from viewgen.images import encode_png
 from viewgen.manifest import read_manifest
-from viewgen.records import Region
-from viewgen.regions import Asked, DetectorFinder, RegionFinder
+from viewgen.regions import AskedImage, Finder, RegionFinder, RegionsConfig, Search
 from viewgen.schema import TABLES
 from viewgen.shards import ViewSet, decode, table_path
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
 Files = Callable[[Path], Mapping[str, bytes]]
 QUIET = BuildOptions(progress_out=StringIO(), num_threads=2, num_workers=0)
-ANNOTATED = DetectorFinder(AnnotatedBoxes())
+ANNOTATED = Finder(config=RegionsConfig(kind="annotated"))
 
 
 class Killed(BaseException):
@@ -44,25 +42,30 @@ class DiesAt:
     """The annotated finder, until the image of that number."""
 
     models: Mapping[str, str] = {}
+    detector = None
+    retriever = None
 
     def __init__(self, number: int) -> None:
         self.left = number
 
-    def find(self, image: Image.Image, asked: Sequence[Asked]) -> list[tuple[Region, ...]]:
-        if self.left == 0:
+    def find(self, images: Sequence[AskedImage]) -> list[Search]:
+        self.left -= len(images)
+        if self.left < 0:
             raise Killed
-        self.left -= 1
-        return ANNOTATED.find(image, asked)
+        return ANNOTATED.find(images)
 
 
 class Weighted:
     """The annotated finder with a model to its name."""
 
+    detector = None
+    retriever = None
+
     def __init__(self, sha256: str) -> None:
         self.models = {"finder": sha256}
 
-    def find(self, image: Image.Image, asked: Sequence[Asked]) -> list[tuple[Region, ...]]:
-        return ANNOTATED.find(image, asked)
+    def find(self, images: Sequence[AskedImage]) -> list[Search]:
+        return ANNOTATED.find(images)
 
 
 def build(source: Source, out: Path, options: BuildOptions = QUIET, finder: RegionFinder | None = None) -> BuildReport:
@@ -311,13 +314,13 @@ def test_changed_questions_and_images_are_found_and_rebuilt_one_part_alone(
     held = source.rows()
     held[4]["answer"] = "another"
     source.write_rows(held)
-    said = "part 1 was built from other questions or image files. Build into another folder, or rebuild it"
+    said = "part 1 was built from other questions, image files or reviews. Build into another folder, or rebuild it"
     assert refusal(source, out) == f"{said} with --only 1, or everything with --force."
     assert build(source, out, replace(QUIET, only=(1,))).num_made == 1
     with Image.open(source.data / "2.png") as image:
         image.putpixel((0, 0), (1, 2, 3))
         image.save(source.data / "2.png")
-    assert refusal(source, out).startswith("part 1 was built from other questions or image files.")
+    assert refusal(source, out).startswith("part 1 was built from other questions, image files or reviews.")
     build(source, out, replace(QUIET, only=(1,)))
     build(source, tmp_path / "fresh")
     assert all_bytes(out) == all_bytes(tmp_path / "fresh")
@@ -397,9 +400,9 @@ def test_an_image_that_changes_while_it_is_built_stops_the_build(source: Source,
     class Rewrites(DiesAt):
         """Overwrites an image that is still to come."""
 
-        def find(self, image: Image.Image, asked: Sequence[Asked]) -> list[tuple[Region, ...]]:
+        def find(self, images: Sequence[AskedImage]) -> list[Search]:
             (source.data / "4.png").write_bytes((source.data / "0.png").read_bytes())
-            return ANNOTATED.find(image, asked)
+            return ANNOTATED.find(images)
 
     with pytest.raises(RecipeError, match=r"4\.png: changed while the build was running"):
         build(source, tmp_path / "views", finder=Rewrites(9))
