@@ -1,4 +1,4 @@
-"""Regions -> the evidence: the one box that a positive view must show, or an abstention with its reason. Pure.
+"""Regions -> the evidence: the box, or the boxes, that a positive view must show, or an abstention with its reason. Pure.
 Leaves out: finding regions (regions.py), cutting views (views.py). Boxes are pixels of the upright image."""
 
 from __future__ import annotations
@@ -6,13 +6,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import combinations
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from viewgen.boxes import Box, grow, union
+from viewgen.boxes import Box, grow, overlap_area, union
 from viewgen.records import Evidence, Phrase, Region, Rejection
 from viewgen.settings import STRICT
+
+COUNTING = "counting"
+"""The rule of phrases that ask for every instance of a thing."""
+HALF = 0.5
+"""Boxes that share less of the smaller one are two places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,28 +27,50 @@ class EvidenceConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
+    min_score: float = 0.35
+    """Least score of a detector's region, 0 to 1. 0.35 is Grounding DINO's own box threshold; V* believes 0.5, then 0.3;
+    Zooming without Zooming 0.75 of SAM 3. Depends on the model."""
     min_margin: float = 0.0
     """Least score of a retrieval region, in nats, 0 or more: how far its logit is above the best tile elsewhere.
     Depends on the model; choose it on questions about absent objects. Regions of other sources need none."""
+    ambiguity: float = 0.1
+    """A detector's box that scores at most this below the phrase's best one, and shows another place, conflicts with it;
+    0 to 1; 0 leaves ties alone. Milder than Zooming without Zooming, which takes exactly one box above 0.75 or none."""
+    need: Literal["detector", "both", "either"] = "detector"
+    """Who must have found a phrase where detector and retrieval were both asked. detector: retrieval may see nothing that
+    stands out. both: each of them. either: a tile that stands out is enough too. Ours."""
+    min_agreement: float = 0.5
+    """A detector's box and a retrieval region show the same place when they share at least this part of the smaller of
+    them; 0 to 1; 0 lets them differ. Where a tile stands out and none of the phrase's regions is where the box is, they
+    disagree. Ours: not IoU, for a tile is often a hundred times larger than the thing in it."""
     pad_ratio: float = 1.2
     """Both sides of a region's box are multiplied by it, 1 or more. 1.2 is what V* and ZoomEye use."""
     least_side_px: int = 224
-    """Shortest side of the evidence, in pixels of the image, 1 or more. 224 is what V* uses."""
+    """Shortest side of the evidence, in pixels of the image, 1 or more. 224 is what V* uses; DeepEyes refuses 30."""
     max_aspect: float = 10.0
-    """Longest side over shortest, 1 or more; a thinner box is widened. Ours: image processors refuse extreme shapes."""
+    """Longest side over shortest, 1 or more; a thinner box is widened. DeepEyes allows 100. Ours: image processors refuse
+    extreme shapes."""
     max_share: float = 0.25
-    """Largest part of the image's area that the evidence may take, above 0 and up to 1. Ours: a larger crop tells
-    little that the full image does not."""
+    """Largest part of the image's area that the evidence may take in all, above 0 and up to 1. Ours: a larger crop tells
+    little that the full image does not; Zooming without Zooming allows 0.1."""
+    join_growth: float = 4.0
+    """Two boxes become the one around both where that is at most so many times as large as the two together, 1 or more;
+    inf: always. Otherwise each stays evidence of its own, with a view of its own. Ours: boxes of equal size, side by side
+    at twice their width, or a little less far apart on a diagonal, are joined."""
 
     def __post_init__(self) -> None:
+        for name in ("min_score", "ambiguity", "min_agreement"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to 1")
         if not self.min_margin >= 0:
             raise ValueError(f"min_margin is {self.min_margin}: expected 0 or more")
         if not 1 <= self.pad_ratio < math.inf:
             raise ValueError(f"pad_ratio is {self.pad_ratio}: expected 1 or more")
         if self.least_side_px < 1:
             raise ValueError(f"least_side_px is {self.least_side_px}: expected 1 or more pixels")
-        if not self.max_aspect >= 1:
-            raise ValueError(f"max_aspect is {self.max_aspect}: expected 1 or more")
+        for name in ("max_aspect", "join_growth"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
         if not 0 < self.max_share <= 1:
             raise ValueError(f"max_share is {self.max_share}: expected a share above 0 and up to 1")
 
@@ -54,31 +82,92 @@ def choose_evidence(
     height_px: int,
     config: EvidenceConfig,
 ) -> Evidence | Rejection:
-    """One box around the best regions of all phrases, or a Rejection: no_region, too_large or too_thin.
+    """The boxes around what is believed of every phrase, near ones joined; or a Rejection: no_region, ambiguous,
+    disagree, too_large or too_thin.
 
     Every phrase needs a region: half of a relation is not evidence for it."""
+    asked: dict[str, Phrase] = {}
+    for phrase in phrases:
+        asked.setdefault(phrase.text, phrase)
     believed: list[Region] = []
-    for text in dict.fromkeys(phrase.text for phrase in phrases):
-        best = [region for region in regions if region.phrase == text and region.rank == 0]
-        good = [region for region in best if _is_believed(region, config)]
-        if not good:
-            return _rejection("no_region", _nothing_for(text, best, config))
-        believed += good
+    for phrase in asked.values():
+        chosen = _believed(phrase, [region for region in regions if region.phrase == phrase.text], config)
+        if isinstance(chosen, Rejection):
+            return chosen
+        believed += chosen
     if not believed:
         return _rejection("no_region", "no phrase was looked for")
-    box = union(_pad(region.box, width_px, height_px, config) for region in believed)
-    return _sized(Evidence(boxes=(box,), regions=tuple(believed)), width_px, height_px, config)
+    padded = [_pad(region.box, width_px, height_px, config) for region in believed]
+    boxes = tuple(_joined(padded, width_px * height_px, config))
+    return _sized(Evidence(boxes=boxes, regions=tuple(believed)), width_px, height_px, config)
 
 
-def _is_believed(region: Region, config: EvidenceConfig) -> bool:
-    return region.source != "retrieval" or region.score >= config.min_margin
+def _believed(phrase: Phrase, regions: Sequence[Region], config: EvidenceConfig) -> Sequence[Region] | Rejection:
+    """The regions that show the phrase, or why none does. Within each source regions are best first."""
+    annotated = [region for region in regions if region.source == "annotated"]
+    tiles = [region for region in regions if region.source == "retrieval"]
+    boxes = [region for region in regions if region.source not in {"annotated", "retrieval"}]
+    if annotated:
+        return annotated
+    if boxes or (tiles and tiles[0].agreement is not None):  # an agreement says that a detector was asked as well
+        return _detected(phrase, boxes, tiles, config)
+    return tiles[:1] if _stands_out(tiles, config) else _nothing(phrase, tiles, "margin", config.min_margin)
 
 
-def _nothing_for(text: str, best: Sequence[Region], config: EvidenceConfig) -> str:
-    if not best:
-        return f"no region was found for {text!r}"
-    score = max(region.score for region in best)
-    return f"the best region for {text!r} has margin {score:.4g}, below min_margin {config.min_margin:g}"
+def _detected(
+    phrase: Phrase, boxes: Sequence[Region], tiles: Sequence[Region], config: EvidenceConfig
+) -> Sequence[Region] | Rejection:
+    """What a detector saw, beside what retrieval says of it where that was asked too."""
+    seen = [box for box in boxes if box.score >= config.min_score]
+    stands_out = _stands_out(tiles, config)
+    if not seen:
+        if config.need == "either" and stands_out:
+            return tiles[:1]
+        return _nothing(phrase, boxes, "score", config.min_score)
+    if config.need == "both" and not stands_out:
+        return _nothing(phrase, tiles, "margin", config.min_margin)
+    if phrase.rule == COUNTING:
+        return seen
+    rivals = [seen[0], *(box for box in seen[1:] if _conflicts(box, seen[0], config))]
+    backed = _backed(rivals, tiles, config) if stands_out and config.min_agreement else rivals
+    if not backed:
+        places = f"{seen[0].box.as_tuple()} by the detector, {tiles[0].box.as_tuple()} by retrieval"
+        shared = f"they share less than min_agreement {config.min_agreement:g} of the smaller one"
+        return _rejection("disagree", f"the best places for {phrase.text!r} are {places}: {shared}")
+    if len(backed) > 1:
+        scores = (
+            f"{len(backed)} places for {phrase.text!r} have scores from {backed[0].score:g} to {backed[-1].score:g}"
+        )
+        return _rejection("ambiguous", f"{scores}, within ambiguity {config.ambiguity:g} of one another")
+    return backed
+
+
+def _stands_out(tiles: Sequence[Region], config: EvidenceConfig) -> bool:
+    return bool(tiles) and tiles[0].score >= config.min_margin
+
+
+def _conflicts(box: Region, best: Region, config: EvidenceConfig) -> bool:
+    """Whether it is about as likely as the best one, and neither shows what the other does."""
+    is_near = config.ambiguity > 0 and round(best.score - box.score, 4) <= config.ambiguity
+    return is_near and _shared(box.box, best.box) < HALF
+
+
+def _backed(rivals: Sequence[Region], tiles: Sequence[Region], config: EvidenceConfig) -> list[Region]:
+    """Those of a detector's boxes that retrieval has found as well: where its best region is, or else any of them."""
+    by_tile = [[box for box in rivals if _shared(box.box, tile.box) >= config.min_agreement] for tile in tiles]
+    return by_tile[0] or [box for box in rivals if any(box in found for found in by_tile)]
+
+
+def _shared(a: Box, b: Box) -> float:
+    """What two boxes share, as a part of the smaller one, 0 to 1."""
+    return overlap_area(a, b) / min(a.area, b.area)
+
+
+def _nothing(phrase: Phrase, found: Sequence[Region], measure: str, least: float) -> Rejection:
+    if not found:
+        return _rejection("no_region", f"no region was found for {phrase.text!r}")
+    best = f"the best region for {phrase.text!r} has {measure} {found[0].score:.4g}"
+    return _rejection("no_region", f"{best}, below min_{measure} {least:g}")
 
 
 def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box:
@@ -87,13 +176,23 @@ def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box
     return grow(padded, 1.0, widened, width_px, height_px)
 
 
+def _joined(boxes: Sequence[Box], image_area: int, config: EvidenceConfig) -> list[Box]:
+    """The boxes, those replaced by the one around them that lie near enough."""
+    for a, b in combinations(boxes, 2):
+        both = union((a, b))
+        fits = both.area <= config.max_share * image_area or math.isinf(config.join_growth)
+        if fits and both.area <= config.join_growth * (a.area + b.area):
+            return _joined([both, *(box for box in boxes if box not in (a, b))], image_area, config)
+    return list(boxes)
+
+
 def _sized(evidence: Evidence, width_px: int, height_px: int, config: EvidenceConfig) -> Evidence | Rejection:
-    (box,) = evidence.boxes
-    share = box.area / (width_px * height_px)
-    size = f"the evidence is {box.width} x {box.height} px of {width_px} x {height_px} px"
+    share = sum(box.area for box in evidence.boxes) / (width_px * height_px)
+    size = " and ".join(f"{box.width} x {box.height}" for box in evidence.boxes)
+    size = f"the evidence is {size} px of {width_px} x {height_px} px"
     if share > config.max_share:
         return _rejection("too_large", f"{size}, a share of {share:.3f}, above max_share {config.max_share:g}")
-    aspect = max(box.width / box.height, box.height / box.width)
+    aspect = max(max(box.width / box.height, box.height / box.width) for box in evidence.boxes)
     if aspect > config.max_aspect:
         return _rejection("too_thin", f"{size}, an aspect of {aspect:.1f}, above max_aspect {config.max_aspect:g}")
     return evidence
