@@ -71,7 +71,7 @@ class PromptWriter:
 
     def write(self, samples: Sequence[StoredSample], kinds: Sequence[str]) -> list[tuple[StoredSample, list[Prompt]]]:
         """For each sample that can be asked one prompt per kind of view; the kind "" is the full image alone."""
-        view_ids = [view_id for sample in samples for kind in kinds if kind for view_id in sample.views[kind]]
+        view_ids = [view_id for sample in samples for kind in kinds if kind for view_id in sample.views.get(kind, ())]
         data = self._views.image_bytes(sample.image_id for sample in samples) | self._views.view_bytes(view_ids)
         images, broken = {}, {}
         for name, encoded in data.items():
@@ -82,7 +82,7 @@ class PromptWriter:
         pixels = dict(zip(images, process_images(self._processor, list(images.values())), strict=True))
         written = []
         for sample in samples:
-            shown = [sample.image_id, *(view_id for kind in kinds if kind for view_id in sample.views[kind])]
+            shown = [sample.image_id, *(view_id for kind in kinds for view_id in sample.views.get(kind, ()))]
             try:
                 if fault := next((broken[name] for name in shown if name in broken), ""):
                     raise DataError(fault)
@@ -92,7 +92,9 @@ class PromptWriter:
         return written
 
     def _prompt(self, sample: StoredSample, kind: str, pixels: Mapping[str, Pixels]) -> Prompt:
-        views = [pixels[view_id] for view_id in sample.views[kind]] if kind else []
+        if kind and kind not in sample.views:
+            raise DataError(f"there is no view of kind {kind!r} of the question, for a reason that the view set gives")
+        views = [pixels[view_id] for view_id in sample.views.get(kind, ())]
         path = (sample.image_id, sample.question_id, kind)
         prompt = write_prompt(self._processor, self._config, pixels[sample.image_id], sample.question, views, path)
         if len(prompt.ids) > self._max_tokens:
@@ -107,6 +109,10 @@ class Batches:
     def __init__(self, views: ViewSet, data: DataConfig, writer: PromptWriter, seed: int) -> None:
         self._views, self._data, self._writer, self._seed = views, data, writer, seed
         self._by_image: dict[str, list[StoredSample]] = {}
+        for role, kind in (("positive", data.positive), ("negative", data.negative)):
+            if kind in views.view_kinds() and kind not in (known := views.view_kinds(role)):
+                held = ", ".join(known)
+                raise DataError(f"data.{role} = {kind!r}: is no {role} view in {views.path}. Expected one of: {held}.")
         samples = views.samples(data.split, [data.positive, data.negative])
         for sample in of_kinds(samples, data.question_kinds, "data", views.path):
             self._by_image.setdefault(sample.image_id, []).append(sample)

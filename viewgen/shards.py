@@ -46,7 +46,9 @@ class StoredSample:
     answer: str | None
     """None where the source has none, and always unless answers were asked for."""
     views: Mapping[str, tuple[str, ...]]
-    """Kind of view, of those asked for -> ids of its views."""
+    """Kind of view, of those asked for -> ids of its views; a kind that shows nothing has none."""
+    missing: frozenset[str]
+    """Kinds of view that could not be made of it."""
 
 
 def table_path(folder: Path, table: str, part: int) -> Path:
@@ -126,21 +128,22 @@ class ViewSet:
         counts = self._columns("questions", ["split"])["split"].value_counts().sort("split")
         return dict(counts.iter_rows())
 
-    def view_kinds(self) -> tuple[str, ...]:
-        """Every kind of view here, by name."""
-        return tuple(sorted(self._columns("views", ["kind"])["kind"].unique()))
+    def view_kinds(self, role: str = "") -> tuple[str, ...]:
+        """Every kind of view here, by name; of one role, positive or negative, when it is given."""
+        views = self._columns("views", ["kind", "role"])
+        return tuple(sorted(views.filter(pl.col("role") == role if role else pl.lit(True))["kind"].unique()))
 
     def samples(self, split: str, kinds: Sequence[str], answers: bool = False) -> list[StoredSample]:
         """The kept questions of a split with the ids of their views of the asked kinds, in order of the files.
 
         The column of answers is not read from disk unless `answers` is true. Raises ShardError for an unknown split and
-        when a sample lacks a view of an asked kind."""
+        when a sample lacks a view of an asked kind without saying so in `missing`."""
         samples = [sample for part in self.parts for sample in self._part_samples(part, split, kinds, answers)]
         if not samples:
             held = ", ".join(f"{name} ({num:,})" for name, num in self.splits().items()) or "no questions at all"
             raise ShardError(f"{self.path}: holds no kept question of split {split!r}. It has: {held}.")
         for kind in kinds:
-            if num := sum(kind not in sample.views for sample in samples):
+            if num := sum(kind not in sample.views and kind not in sample.missing for sample in samples):
                 lacking = f"{num:,} of {len(samples):,} samples of split {split!r} have no view of kind {kind!r}"
                 held = ", ".join(self.view_kinds())
                 raise ShardError(f"{self.path}: {lacking}. Kinds here: {held}. Ask for one of them or rebuild with it.")
@@ -155,14 +158,16 @@ class ViewSet:
         return self._bytes("views", view_ids)
 
     def _part_samples(self, part: int, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
-        wanted = ["question_id", "image_id", "question", "kind", "split", "evidence", *(["answer"] if answers else [])]
+        wanted = ["question_id", "image_id", "question", "kind", "split", "evidence", "missing_views"]
+        wanted += ["answer"] if answers else []
         questions = self._read("questions", part, wanted).filter(pl.col("split") == split)
-        views = self._read("views", part, ["view_id", "question_id", "kind"])
+        views = self._read("views", part, ["view_id", "question_id", "kind", "width_px"])
         views = views.filter(pl.col("kind").is_in(list(kinds)))
         ids: dict[str, dict[str, tuple[str, ...]]] = {}
-        for view_id, question_id, kind in views.iter_rows():
+        for view_id, question_id, kind, width_px in views.iter_rows():
             of_question = ids.setdefault(question_id, {})
-            of_question[kind] = (*of_question.get(kind, ()), view_id)
+            # A view that shows nothing at all is there, but is no picture.
+            of_question[kind] = (*of_question.get(kind, ()), *([view_id] if width_px else []))
         return [
             StoredSample(
                 question_id=row["question_id"],
@@ -174,6 +179,7 @@ class ViewSet:
                 evidence=tuple(Box(**box) for box in row["evidence"]),
                 answer=row.get("answer"),
                 views=ids.get(row["question_id"], {}),
+                missing=frozenset(lack["kind"] for lack in row["missing_views"]),
             )
             for row in questions.iter_rows(named=True)
         ]

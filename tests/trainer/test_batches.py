@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from trainer.batches import Batch, Batches, DataConfig, PromptWriter
 from trainer.errors import DataError
 from trainer.models import Loaded, ModelConfig, load
 from trainer.prompts import PromptConfig, process_images, stack_pixels, write_prompt
+from viewgen.errors import ViewgenError
 from viewgen.shards import ViewSet
 
 DATA = DataConfig(view_set="unused", question_kinds=("attribute",), images_per_step=3, questions_per_image=2)
@@ -135,21 +137,74 @@ def test_answers_never_reach_a_batch(drawn_views: Path, drawn_vlm: Loaded) -> No
 def test_a_view_that_cannot_be_decoded_is_skipped_and_named_and_the_others_go_on(
     drawn_views: Path, drawn_vlm: Loaded, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "views"
-    shutil.copytree(drawn_views, broken)
-    part = broken / "views" / "part-00000.parquet"
-    views = pl.read_parquet(part)
     sample = ViewSet.open(drawn_views).samples("train", ["crop"])[0]
     (view_id,) = sample.views["crop"]
     cut = {"bytes": b"not a picture", "path": "x.png"}
-    rows = [{**row, "image": cut} if row["view_id"] == view_id else row for row in views.iter_rows(named=True)]
-    pl.DataFrame(rows, schema=views.schema).write_parquet(part)
-    manifest = json.loads((broken / "manifest.json").read_text())
-    manifest["parts"][0]["files"]["views"]["bytes"] = part.stat().st_size
-    (broken / "manifest.json").write_text(json.dumps(manifest))
+    broken = tmp_path / "views"
+    shutil.copytree(drawn_views, broken)
+    edit(broken, "views", lambda row: {**row, "image": cut} if row["view_id"] == view_id else row)
     opened = ViewSet.open(broken)
     writer = PromptWriter(opened, drawn_vlm.processor, PromptConfig(), max_tokens=1000)
     samples = opened.samples("train", ["crop"])[:3]
     assert [kept.question_id for kept, _ in writer.write(samples, ["crop"])] == [s.question_id for s in samples[1:]]
     (reason,) = writer.skipped
     assert reason.startswith(f"image {view_id!r} of {broken} cannot be used: ")
+
+
+def edit(views: Path, table: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Rewrite the rows of the first part of a table, without those that change into nothing."""
+    part = views / table / "part-00000.parquet"
+    found = pl.read_parquet(part)
+    rows = [changed for row in found.iter_rows(named=True) if (changed := change(row)) is not None]
+    pl.DataFrame(rows, schema=found.schema).write_parquet(part)
+    manifest = json.loads((views / "manifest.json").read_text())
+    manifest["parts"][0]["files"][table] |= {"bytes": part.stat().st_size, "rows": len(rows)}
+    (views / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_question_that_says_which_view_it_lacks_is_skipped_where_that_view_is_asked_for(
+    drawn_views: Path, drawn_vlm: Loaded, tmp_path: Path
+) -> None:
+    views = tmp_path / "views"
+    shutil.copytree(drawn_views, views)
+    lacking = ViewSet.open(views).samples("train", ["crop"])[1].question_id
+    gone = f"{lacking}/negative/off_region/0"
+    edit(views, "views", lambda row: None if row["view_id"] == gone else row)
+    with pytest.raises(ViewgenError, match=r"1 of \d+ samples of split 'train' have no view of kind 'off_region'"):
+        ViewSet.open(views).samples("train", ["off_region"])
+    why = [{"kind": "off_region", "reason": "no_room", "message": "no place"}]
+    edit(views, "questions", lambda row: {**row, "missing_views": why} if row["question_id"] == lacking else row)
+    opened = ViewSet.open(views)
+    samples = opened.samples("train", ["crop", "off_region"])[:3]
+    writer = PromptWriter(opened, drawn_vlm.processor, PromptConfig(), max_tokens=1000)
+    asked = [sample.question_id for sample, _ in writer.write(samples, ["crop", "off_region"])]
+    assert asked == [samples[0].question_id, samples[2].question_id]
+    (reason,) = writer.skipped
+    assert reason == "there is no view of kind 'off_region' of the question, for a reason that the view set gives"
+    assert len(writer.write(samples, ["crop"])) == 3
+
+
+def test_a_view_that_shows_nothing_leaves_the_prompt_of_the_full_image(
+    drawn_views: Path, drawn_vlm: Loaded, tmp_path: Path
+) -> None:
+    views = tmp_path / "views"
+    shutil.copytree(drawn_views, views)
+    nothing = {"kind": "none", "image": None, "width_px": 0, "height_px": 0}
+    edit(views, "views", lambda row: {**row, **nothing} if row["kind"] == "masked" else row)
+    opened = ViewSet.open(views)
+    sample = opened.samples("train", ["crop", "none"])[0]
+    writer = PromptWriter(opened, drawn_vlm.processor, PromptConfig(), max_tokens=1000)
+    ((_, (plain, without, beside)),) = writer.write([sample], ["", "none", "crop"])
+    assert without.ids == plain.ids
+    assert len(without.images) == 1
+    assert len(beside.images) == 2
+
+
+def test_a_view_of_the_other_role_is_refused(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    with pytest.raises(DataError) as refusal:
+        batches(drawn_views, drawn_vlm, replace(DATA, positive="masked"))
+    assert str(refusal.value) == (
+        f"data.positive = 'masked': is no positive view in {drawn_views}. Expected one of: crop."
+    )
+    with pytest.raises(DataError, match=r"^data\.negative = 'crop': is no negative view in .*: masked, off_region, "):
+        batches(drawn_views, drawn_vlm, replace(DATA, negative="crop"))
