@@ -41,7 +41,7 @@ def blur(image: Image.Image, radius_px: float) -> Image.Image:
 
 def add_noise(image: Image.Image, stream: np.random.Generator, step: int, schedule: Schedule) -> Image.Image:
     """The picture after `step` of NUM_STEPS steps of a diffusion: sqrt(a) x + sqrt(1 - a) e, with a = signal_share(step),
-    levels scaled to -1..1, e normal, the outcome clipped (arXiv 2311.16922, eq. 2, there on normalised levels)."""
+    levels scaled to -1..1, e normal, the outcome clipped (arXiv 2311.16922, there on levels normalised for the model)."""
     share = signal_share(step, schedule)
     levels = np.asarray(image, dtype=np.float32) / np.float32(127.5) - np.float32(1)
     noise: Float32[np.ndarray, "height width 3"] = stream.standard_normal(levels.shape, dtype=np.float32)

@@ -21,6 +21,8 @@ from viewgen.degrade import Fill, Schedule
 from viewgen.records import Rejection
 
 Fit = Literal["cut", "resize"]
+NUM_TRIES = 20
+"""How often mask_random draws places for several boxes before it says that there is no room."""
 
 
 def off_region(
@@ -133,14 +135,19 @@ def mask_random(
 ) -> Cut | Rejection:
     """As masked, but with boxes of the same sizes at random places beside the evidence and one another: what a mask does
     to a picture apart from hiding the evidence. Rejects with no_room when one of them finds no place."""
-    places: list[Box] = []
-    for box in evidence:
-        grown = grow(box, grow_ratio, 1, image.width, image.height)
-        free = any_free_box(image, (*evidence, *places), grown.width, grown.height, 1, stream)
-        if free is None:
-            return _no_room(image, grown.width, grown.height)
-        places.append(free)
-    return Cut(_covered(image, places, fill, stream), None)
+    grown = [grow(box, grow_ratio, 1, image.width, image.height) for box in evidence]
+    # One box can stand in the only room for another: then all are drawn again.
+    for _ in range(NUM_TRIES):
+        places: list[Box] = []
+        for size in grown:
+            free = any_free_box(image, (*evidence, *places), size.width, size.height, 1, stream)
+            if free is None:
+                lacking = size
+                break
+            places.append(free)
+        else:
+            return Cut(_covered(image, places, fill, stream), None)
+    return _no_room(image, lacking.width, lacking.height)
 
 
 def downsampled(
