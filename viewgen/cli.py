@@ -1,5 +1,5 @@
-"""The command `viewgen`: build, inspect, demo, schema. A user's mistake is one line on standard error and exit code 2.
-Leaves out: all work. Modules that take long to import are imported by the command that needs them."""
+"""The command `viewgen`: build, inspect, sql, report, demo, schema. A user's mistake is one line on standard error and
+exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that needs them."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder of the view set; an unfinished one is finished.")],
     force: Annotated[bool, typer.Option("--force", help="Rebuild every part of an existing view set.")] = False,
     only: Annotated[list[int] | None, typer.Option(help="Rebuild this part alone; may be given again.")] = None,
+    reviews: Annotated[Path | None, typer.Option(help="CSV of verdicts, as the page of `report` saves it.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="To open images; one per core if not given.")] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes to cut views; one per core if not given.")
@@ -78,7 +79,7 @@ def build(
 
     if force and only:
         raise SettingsError("--force rebuilds all parts, --only some of them. Give one of the two.")
-    options = BuildOptions(force=force, only=tuple(only or ()))
+    options = BuildOptions(force=force, only=tuple(only or ()), reviews=reviews)
     options = options if threads is None else replace(options, num_threads=threads)
     options = options if workers is None else replace(options, num_workers=workers)
     start_s = time.monotonic()
@@ -125,6 +126,26 @@ def sql(
         sys.stdout.writelines(as_csv(answer))
     else:
         print(in_json(answer) if as_json else as_table(answer))
+
+
+@app.command()
+def report(
+    view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
+    out: Annotated[Path | None, typer.Option(help="The page to write; VIEWSET.html beside it if not given.")] = None,
+    questions: Annotated[int, typer.Option(min=0, help="Kept ones, and rejected ones, in the contact sheet.")] = 300,
+    seed: Annotated[int, typer.Option(help="Another seed draws other questions.")] = 0,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the source's images, for rejected questions without one.")
+    ] = None,
+) -> None:
+    """Write a page to look at: counts, distributions, and a contact sheet whose marks `viewgen build --reviews` takes."""
+    from viewgen.report import report_path, write_report
+    from viewgen.sheet import SheetConfig
+
+    page = out or report_path(view_set)
+    sheet = write_report(view_set, page, SheetConfig(num_questions=questions, seed=seed, root=root))
+    shown = f"{len(sheet.kept):,} kept and {len(sheet.rejected):,} rejected questions"
+    print(f"{page}: {shown}, {page.stat().st_size / 1e6:.1f} MB. Open it in a browser.")
 
 
 @app.command()

@@ -159,7 +159,7 @@ def summarise(view_set: ViewSet) -> Summary:
     rows = {table: sum(part.files[table].rows for part in manifest.parts) for table in TABLES}
     try:
         with connect(view_set) as connection:
-            counts = {name: _rows(connection, query) for name, query in _COUNTS.items()}
+            counts = {name: rows_of(connection, query) for name, query in _COUNTS.items()}
             measures = {name: quantiles(connection, measure) for name, measure in MEASURES.items()}
     except duckdb.Error as error:
         what = " ".join(str(error).split())
@@ -182,7 +182,7 @@ def summarise(view_set: ViewSet) -> Summary:
 def quantiles(connection: Connection, measure: Measure) -> Rows:
     """by ..., num and QUANTILES of a measure: one row for each group that has a value."""
     shares = ", ".join(map(str, QUANTILES.values()))
-    found = _rows(
+    found = rows_of(
         connection,
         f"SELECT {''.join(f'{name}, ' for name in measure.by)} count({measure.column}) AS num, "
         f"quantile_disc({measure.column}, [{shares}]) AS found FROM {measure.table} WHERE {measure.where} "
@@ -219,8 +219,9 @@ def measures_in_words(summary: Summary) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _rows(connection: Connection, query: str) -> Rows:
-    result = connection.execute(query)
+def rows_of(connection: Connection, query: str, *values: Any) -> Rows:  # noqa: ANN401 - whatever DuckDB takes
+    """The rows of a query by column; `values` stand in for its question marks."""
+    result = connection.execute(query, list(values))
     names = [column[0] for column in result.description]
     return tuple(dict(zip(names, row, strict=True)) for row in result.fetchall())
 
