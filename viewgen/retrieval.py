@@ -256,7 +256,7 @@ def _batches(boxes: Sequence[Sequence[Box]], batch_size: int) -> Iterator[list[T
         yield from _chunks(tiles, batch_size)
 
 
-def _cut(pixels: Sequence[UInt8[np.ndarray, "height width 3"]], tiles: Sequence[Tile]) -> UInt8[np.ndarray, "N 3 H W"]:
+def _cut(pixels: Sequence[UInt8[np.ndarray, "_height _width 3"]], tiles: Sequence[Tile]) -> UInt8[np.ndarray, "N 3 H W"]:
     side = tiles[0][2].width
     cut = np.empty((len(tiles), 3, side, side), dtype=np.uint8)
     for n, (_, image, box) in enumerate(tiles):
