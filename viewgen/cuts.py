@@ -110,9 +110,7 @@ def _colliding(after: int, before: int, grid_px: int, count: int) -> tuple[int, 
     return min(first, count), min(max(end, first), count)
 
 
-def nearest_free_box(
-    image: Image.Image, taken: Sequence[Box], width: int, height: int, thing: Box
-) -> Box | None:
+def nearest_free_box(image: Image.Image, taken: Sequence[Box], width: int, height: int, thing: Box) -> Box | None:
     """The box of width x height nearest to the middle of `thing` that overlaps none of the taken ones and shows as much
     of `thing` as its size allows; None when there is none."""
     last_x, last_y = image.width - width, image.height - height

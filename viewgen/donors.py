@@ -26,9 +26,7 @@ class Candidate:
     """Of its positive crop, of length 1; None where donors are chosen at random."""
 
 
-def choose_donors(
-    candidates: Sequence[Candidate], seed: int, how: Literal["random", "nearest"]
-) -> Mapping[str, str]:
+def choose_donors(candidates: Sequence[Candidate], seed: int, how: Literal["random", "nearest"]) -> Mapping[str, str]:
     """question_id -> question_id of its donor, of another image and without a phrase in common; a question that no other
     can give to is left out. The order of the candidates changes nothing.
 

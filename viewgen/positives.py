@@ -14,7 +14,7 @@ from PIL import Image
 
 from viewgen.boxes import Box, containment, union
 from viewgen.cuts import Cut, Kind, any_free_box, cut_at
-from viewgen.records import Evidence
+from viewgen.records import Evidence, Region
 
 
 def crop(image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator) -> Cut:
@@ -45,16 +45,19 @@ def random_crop(
 
 
 def exact_box(evidence: Evidence, number: int) -> Box | None:
-    """Around the believed regions that the numbered evidence box is for; None when it was made from none.
+    """Around the believed regions that the numbered evidence box is for; None when it was made from none."""
+    own = own_regions(evidence, number)
+    return union(region.box for region in own) if own else None
 
-    A region belongs to the evidence box that shows most of it, to the first of equals."""
 
-    def home(region: Box) -> int:
-        shares = [containment(region, box) for box in evidence.boxes]
+def own_regions(evidence: Evidence, number: int) -> list[Region]:
+    """The believed regions of which the numbered evidence box shows most, the first of equals."""
+
+    def home(region: Region) -> int:
+        shares = [containment(region.box, box) for box in evidence.boxes]
         return shares.index(max(shares))
 
-    own = [region.box for region in evidence.regions if home(region.box) == number]
-    return union(own) if own else None
+    return [region for region in evidence.regions if home(region) == number]
 
 
 POSITIVES: Mapping[str, Kind] = MappingProxyType(

@@ -22,7 +22,7 @@ from viewgen.cuts import Kind, box_text, nearest_free_box, read_box, rejected
 from viewgen.degrade import NUM_STEPS, Fill, Schedule
 from viewgen.images import encode_png
 from viewgen.negatives import NEGATIVES, Fit
-from viewgen.positives import POSITIVES, exact_box
+from viewgen.positives import POSITIVES, exact_box, own_regions
 from viewgen.records import Evidence, Missing, Region, Rejection, View
 from viewgen.settings import STRICT
 
@@ -44,12 +44,13 @@ class ViewsConfig:
     negative: tuple[str, ...] = ("off_region", "off_region_downsampled", "masked", "shuffled_patches")
     """Kinds that do not: off_region, off_region_downsampled, same_class, hard_off_region, shuffled_patches, swapped,
     masked, mask_random, downsampled, pixelated, blurred, noised, blank, none."""
-    fallback: tuple[str, ...] = ("off_region",)
-    """Kinds tried, in this order, where one cannot be made; each stands in for kinds of its own role. Ours: off_region is
-    what most kinds are meant to improve on. Empty for none."""
-    on_missing: Literal["reject", "keep"] = "reject"
-    """What becomes of a question when neither a kind nor a fallback can be made: reject it, or keep it without that kind,
-    unless no positive or no negative view is left. Ours: reject, so that every kind can be trained on."""
+    fallback: tuple[str, ...] = ()
+    """Kinds tried, in this order, where one cannot be made; each stands in for kinds of its own role, and the row says
+    so. Ours: none, since a stand-in differs from the positive in another way than the rest of its kind."""
+    on_missing: Literal["keep", "reject"] = "keep"
+    """What becomes of a question when neither a kind nor a fallback can be made: keep it, with the reason in its row, or
+    reject it. One that is left without any positive or any negative is always rejected. Ours: keep, since a training
+    asks for one kind and skips the questions that lack it."""
     grid_px: int = 1
     """Off-region boxes and random crops start on multiples of it, in pixels, 1 or more. 1, anywhere, as in
     arXiv 2606.25319."""
@@ -202,9 +203,7 @@ def _views_of_kind(
             yield first
 
 
-def _make(
-    source: ViewSource, config: ViewsConfig, role: str, kind: str, seed: int, number: int
-) -> View | Rejection:
+def _make(source: ViewSource, config: ViewsConfig, role: str, kind: str, seed: int, number: int) -> View | Rejection:
     target = source.evidence.boxes[number]
     params: Params = {"evidence_box": number}
     if config.positive[0] == "crop_exact" and (exact := exact_box(source.evidence, number)) not in (None, target):
@@ -224,9 +223,11 @@ def _given(source: ViewSource, kind: str, number: int, target: Box) -> Params | 
     match kind:
         case "crop_exact":
             exact = exact_box(source.evidence, number)
-            return {"exact": box_text(exact)} if exact else rejected("no_region", "the evidence was made from no region")
+            return (
+                {"exact": box_text(exact)} if exact else rejected("no_region", "the evidence was made from no region")
+            )
         case "same_class":
-            return _other_instance(source, target)
+            return _other_instance(source, number, target)
         case "hard_off_region":
             tile = source.hard_box
             return {"tile": box_text(tile)} if tile else rejected("no_tile", "no tile lies beside the evidence")
@@ -239,9 +240,10 @@ def _given(source: ViewSource, kind: str, number: int, target: Box) -> Params | 
             return {}
 
 
-def _other_instance(source: ViewSource, target: Box) -> Params | Rejection:
-    """The best region of an evidence phrase that can be shown without the evidence; tiles of retrieval are no things."""
-    phrases = {region.phrase for region in source.evidence.regions}
+def _other_instance(source: ViewSource, number: int, target: Box) -> Params | Rejection:
+    """The best region of what the evidence box was believed to be that can be shown without any evidence; tiles of
+    retrieval are no things."""
+    phrases = {region.phrase for region in own_regions(source.evidence, number)}
     others = [
         region
         for region in source.regions
