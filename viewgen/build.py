@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from viewgen.audit import Auditor
 from viewgen.card import card
 from viewgen.config import BuildConfig, read_config
 from viewgen.errors import ModelError, ReviewsError
@@ -83,7 +84,8 @@ def build_views(
         Progress("build", total, "images", options.progress_out) as progress,
     ):
         locator = Locator(root=root, config=config, finder=finder, reviews=reviews)
-        stages = Stages(locator=locator, workers=workers, num_threads=options.num_threads)
+        auditor = Auditor(config.audit, finder.retriever, finder.detector)
+        stages = Stages(locator=locator, auditor=auditor, workers=workers, num_threads=options.num_threads)
         for part in todo:
             manifest = write_part(out, manifest, part, list(progress.each(stages.make_part(part))))
     write_card(out, manifest)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from viewgen.audit import AuditConfig
 from viewgen.detectors import DetectorConfig
 from viewgen.evidence import EvidenceConfig
 from viewgen.images import ImageConfig
@@ -33,6 +34,7 @@ class BuildConfig:
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     seed: int = 0
     """Of everything random in the build: any whole number."""
     images_per_part: int = 256

@@ -69,6 +69,11 @@ class Locator:
     reviews: Mapping[str, Verdict]
     """question_id -> what a person decided about it."""
 
+    @property
+    def accepted(self) -> frozenset[str]:
+        """Questions that a reviewer keeps whatever the audit finds."""
+        return frozenset(name for name, verdict in self.reviews.items() if not verdict.is_reject)
+
     def open(self, task: ImageTask) -> Opened:
         """Read and decode the image once for all of its questions. Raises RecipeError when the file has changed."""
         if task.file.refusal:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -27,7 +28,8 @@ from viewgen.shards import file_fault, file_record, table_path
 _LIBRARIES = ("numpy", "open_clip_torch", "pillow", "polars", "torch")
 """Another version of one of these may write other bytes."""
 _NO_EFFECT = {
-    *("card.py", "cli.py", "demo.py", "inspect.py", "progress.py", "report.py", "reviews.py", "sql.py", "workers.py")
+    *("card.py", "cli.py", "demo.py", "inspect.py", "progress.py", "report.py", "reviews.py", "sql.py", "workers.py"),
+    *("plots.py", "sheet.py", "thumbnails.py"),
 }
 """Files of viewgen that do not shape a table."""
 _NOT_COMPARED = ("source",)
@@ -102,7 +104,7 @@ def plan_build(
         schema_version=SCHEMA_VERSION,
         made_by=made_by,
         seed=config.seed,
-        config=json.loads(json.dumps(asdict(config))),
+        config={name: _as_json(value) for name, value in asdict(config).items()},
         models=dict(models),
         num_parts=len(chunks),
         parts=(),
@@ -187,6 +189,15 @@ def _compared(manifest: Manifest) -> dict[str, Any]:
     config = {name: value for name, value in manifest.config.items() if name not in _NOT_COMPARED}
     others = {"schema_version": manifest.schema_version, "models": manifest.models, "made_by": manifest.made_by}
     return dict(_flat({**config, **others}))
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - a setting of any type
+    """A setting as JSON holds it; JSON has no infinity."""
+    if isinstance(value, Mapping):
+        return {name: _as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(tables: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
