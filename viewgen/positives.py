@@ -31,7 +31,7 @@ def crop_exact(
 
 def full(image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator) -> Cut:
     """The whole image a second time: evidence without any hint of where it is."""
-    return cut_at(image, Box(0, 0, image.width, image.height))
+    return Cut(image, Box(0, 0, image.width, image.height))
 
 
 def random_crop(
