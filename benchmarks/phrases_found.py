@@ -1,6 +1,6 @@
 """How often the rules find what a question asks to be looked at, on questions written by hand for this.
 
-Run:      python -m benchmarks.phrases_found    (--kind spacy --model PATH: how a spaCy pipeline does on the same)
+Run:      python -m benchmarks.phrases_found    (--kind spacy --model PATH: the same for a spaCy pipeline)
 Expected: 1 second; tables by family and by rule, the misses, and as its last line one JSON object.
 
 tests/viewgen/phrase_questions holds the questions: `seen` ones, which the rules were made from, and `held_out` ones,
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from viewgen.phrases import find_phrases
+from viewgen.phrases import PhrasesConfig, phrase_finder
 from viewgen.records import Phrase
 
 QUESTIONS = Path(__file__).parents[1] / "tests" / "viewgen" / "phrase_questions"
@@ -120,10 +120,6 @@ def judge_file(path: Path, find: Callable[[Sequence[str]], Sequence[Sequence[Phr
     return [judge(each, phrases) for each, phrases in zip(asked, find([e.question for e in asked]), strict=True)]
 
 
-def by_rules(questions: Sequence[str]) -> list[tuple[Phrase, ...]]:
-    return [find_phrases(question) for question in questions]
-
-
 def print_tables(verdicts: dict[str, list[Verdict]]) -> None:
     """One table by family, one by the rule that found something."""
     for title in ("family", "rule"):
@@ -154,8 +150,11 @@ def print_misses(verdicts: Iterable[Verdict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--held-out", action="store_true", help="print the misses of the held-out questions as well")
+    parser.add_argument("--kind", choices=("rules", "spacy", "chat"), default="rules", help="who finds the phrases")
+    parser.add_argument("--model", default="", help="the spaCy pipeline, or the folder of a language model")
     arguments = parser.parse_args()
-    verdicts = {name: judge_file(QUESTIONS / f"{name}.jsonl", by_rules) for name in ("seen", "held_out")}
+    finder = phrase_finder(PhrasesConfig(kind=arguments.kind, model=arguments.model))
+    verdicts = {name: judge_file(QUESTIONS / f"{name}.jsonl", finder.find) for name in ("seen", "held_out")}
     print_tables(verdicts)
     print("\nMisses")
     print_misses(verdicts["seen"] + (verdicts["held_out"] if arguments.held_out else []))
@@ -163,7 +162,7 @@ def main() -> None:
         name: {"questions": len(side), "found": round(share(side), 4), "exact": round(share(side, "exact"), 4)}
         for name, side in verdicts.items()
     }
-    print(json.dumps({"benchmark": "phrases_found", **figures}))
+    print(json.dumps({"benchmark": "phrases_found", "kind": arguments.kind, **figures}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,42 @@
-"""A question -> the phrases in it that name something worth looking for in the image."""
+"""A question -> the phrases in it that name something worth looking for in the image. One file per kind of finder; none
+that needs a library or a server is imported before it is asked for."""
 
 from __future__ import annotations
 
-from viewgen.phrases.rules import find_phrases
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-__all__ = ["find_phrases"]
+from viewgen.phrases.config import PhraseFinder, PhrasesConfig
+from viewgen.phrases.rules import find_phrases
+from viewgen.records import Phrase
+
+__all__ = ["PhraseFinder", "PhrasesConfig", "find_phrases", "phrase_finder"]
+
+
+class RulesFinder:
+    """The rules, as a finder."""
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        return MappingProxyType({})
+
+    def find(self, questions: Sequence[str]) -> list[tuple[Phrase, ...]]:
+        return [find_phrases(question) for question in questions]
+
+
+def phrase_finder(config: PhrasesConfig) -> PhraseFinder:
+    """The finder that the settings name. Raises ModelError when its library, model or endpoint is not there as it should
+    be, and SettingsError when the variable that should hold its key is not set."""
+    if config.kind == "rules":
+        return RulesFinder()
+    if config.kind == "spacy":
+        from viewgen.phrases.parsed import load_parser
+
+        return load_parser(config)
+    if config.base_url:
+        from viewgen.phrases.chat import ChatFinder
+
+        return ChatFinder.at(config)
+    from viewgen.phrases.local import load_local
+
+    return load_local(config)

@@ -119,18 +119,19 @@ _QUOTES = "\"“”'‘’"
 
 def find_phrases(question: str) -> tuple[Phrase, ...]:
     """The phrases to look for, in the order in which they stand; text == question[start:end]. Empty if no rule fits."""
-    shown = _hide(question)
+    shown = hide(question)
     tokens = _without_hidden(tokens_of(shown))
     tags = "".join(token.tag for token in tokens)
     for name, rule in _RULES:
         for match in rule.finditer(tags):
             phrases = tuple(_phrases(question, shown, name, match, tokens))
-            if len(phrases) == len(match.groupdict()) and all(_names_a_thing(phrase.text) for phrase in phrases):
-                return _distinct(phrases)
+            if len(phrases) == len(match.groupdict()) and all(names_a_thing(phrase.text) for phrase in phrases):
+                return distinct(phrases)
     return ()
 
 
-def _hide(question: str) -> str:
+def hide(question: str) -> str:
+    """The question with HIDDEN for each letter of what cannot name a thing. As long as the question."""
     shown = question
     for pattern in _TO_HIDE:
         shown = pattern.sub(lambda match: HIDDEN * len(match.group()), shown)
@@ -156,9 +157,14 @@ def _phrases(question: str, shown: str, rule: str, match: re.Match[str], tokens:
             yield Phrase(text=question[start:end], start=start, end=end, rule=name)
 
 
-def _names_a_thing(text: str) -> bool:
+def names_a_thing(text: str) -> bool:
+    """False for what only points: "it", "the one on the left"."""
     return any(word not in _EMPTY for word in _WORD.findall(text.casefold()))
 
 
-def _distinct(phrases: Sequence[Phrase]) -> tuple[Phrase, ...]:
-    return tuple({phrase.text.casefold(): phrase for phrase in reversed(phrases)}.values())[::-1]
+def distinct(phrases: Sequence[Phrase]) -> tuple[Phrase, ...]:
+    """Each text once, where it stands first."""
+    first: dict[str, Phrase] = {}
+    for phrase in phrases:
+        first.setdefault(phrase.text.casefold(), phrase)
+    return tuple(first.values())
