@@ -44,7 +44,6 @@ FOUR_B: dict[str, Any] = {
     "head_dim": 256,
     "linear_num_key_heads": 16,
     "linear_num_value_heads": 32,
-    "tie_word_embeddings": True,
 }
 TINY: dict[str, Any] = {
     **FOUR_B,
@@ -84,7 +83,8 @@ class Timed:
 def make_model(text: dict[str, Any], device: torch.device) -> PreTrainedModel:
     """Random weights, in bfloat16 on a GPU."""
     torch.manual_seed(SEED)
-    config = Qwen3_5Config(text_config=text, vision_config={**VISION, "out_hidden_size": text["hidden_size"]})
+    vision = {**VISION, "out_hidden_size": text["hidden_size"]}
+    config = Qwen3_5Config(text_config=text, vision_config=vision, tie_word_embeddings=True)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.set_default_dtype(dtype)
     with device:
