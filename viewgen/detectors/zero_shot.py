@@ -95,6 +95,8 @@ class GroundedNetwork(_Network):
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
         size = self.size
+        if not self.processor.image_processor.do_resize:
+            return width, height
         if "shortest_edge" in size:
             return read_size(width, height, size["shortest_edge"], size.get("longest_edge", 10**9))
         return size["width"], size["height"]
