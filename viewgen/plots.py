@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-WIDTH, HEIGHT = 360, 190
-LEFT, RIGHT, TOP, BOTTOM = 44, 350, 12, 154
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 350.0, 12.0, 154.0
 """The plotting area of a histogram within its view box."""
 NUM_BINS = 30
-ROW_PX, ROWS_TOP = 22, 6
+ROW_PX, ROWS_TOP = 22.0, 6.0
 """Height of a row of ranges, and where the first one begins."""
-RANGES_LEFT, RANGES_RIGHT, RANGES_WIDTH = 176, 545, 560
+RANGES_LEFT, RANGES_RIGHT = 176.0, 545.0
+"""Where the axis of ranges runs; labels stand to its left."""
 MOST_DECADES = 5
 """How much of a logarithmic axis is drawn; what is smaller stands at its start."""
 

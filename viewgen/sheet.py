@@ -100,11 +100,11 @@ def draw_sheet(view_set: ViewSet, connection: Connection, config: SheetConfig, o
             cards = _kept(view_set, connection, drawn[start : start + AT_ONCE])
             pictures = _pictures(view_set, cards, progress)
             for card in cards:
-                _hang(card, pictures, store)
+                wanted = [pictures.get(name) for name in (card["image_id"], *(view["view_id"] for view in card["views"]))]
                 num_bytes += _size(card)
-                if num_bytes + store.num_bytes > MOST_BYTES:
+                if num_bytes + store.num_bytes + store.cost(wanted) > MOST_BYTES:
                     return Sheet(kept=tuple(kept), rejected=rejected, pictures=store.held)
-                kept.append(card)
+                kept.append(_hung(card, pictures, store))
     return Sheet(kept=tuple(kept), rejected=rejected, pictures=store.held)
 
 
@@ -145,11 +145,10 @@ def _rejected(view_set: ViewSet, connection: Connection, config: SheetConfig, st
     num_bytes = 0
     for card in (cards[name] for name in drawn):
         held = pictures.get(card["image_id"]) or _from_source(card["source_path"], config.root)
-        card["full"] = store.add(held)
         num_bytes += _size(card)
-        if num_bytes + store.num_bytes > REJECTED_SHARE * MOST_BYTES:
+        if num_bytes + store.num_bytes + store.cost([held]) > REJECTED_SHARE * MOST_BYTES:
             break
-        shown.append(card)
+        shown.append({**card, "full": store.add(held)})
     return tuple(shown)
 
 
@@ -171,11 +170,10 @@ def _pictures(view_set: ViewSet, cards: Sequence[Card], progress: Progress) -> d
     return full | dict(progress.each(_shrunk(_read(view_set, "views", names), VIEW_PX)))
 
 
-def _hang(card: Card, pictures: Mapping[str, Thumbnail | None], store: Store) -> None:
-    """Give a card the names of its pictures; null where there is none."""
-    card["full"] = store.add(pictures.get(card["image_id"]))
-    for view in card["views"]:
-        view["picture"] = store.add(pictures.get(view["view_id"]))
+def _hung(card: Card, pictures: Mapping[str, Thumbnail | None], store: Store) -> Card:
+    """The card with the names of its pictures; null where there is none."""
+    views = [{**view, "picture": store.add(pictures.get(view["view_id"]))} for view in card["views"]]
+    return {**card, "full": store.add(pictures.get(card["image_id"])), "views": views}
 
 
 def _read(view_set: ViewSet, table: str, names: Iterable[str]) -> Iterator[list[tuple[str, bytes]]]:
@@ -204,8 +202,8 @@ def _shrunk(
 
 
 def _size(card: Card) -> int:
-    """Bytes of a card in the page, without its pictures."""
-    return len(json.dumps(card, default=str))
+    """Bytes of a card in the page, without its pictures but with their names."""
+    return len(json.dumps(card, default=str)) + 32 * (1 + len(card.get("views", ())))
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from PIL import Image
@@ -57,12 +58,21 @@ class Store:
         self.num_bytes = 0
         """Of all that is held, as text."""
 
+    def cost(self, pictures: Iterable[Thumbnail | None]) -> int:
+        """By how many bytes the store would grow."""
+        new = {_name(picture): len(picture.href) for picture in pictures if picture}
+        return sum(num for name, num in new.items() if name not in self.held)
+
     def add(self, picture: Thumbnail | None) -> str | None:
         """The name under which the picture is held now; None for None."""
         if picture is None:
             return None
-        name = hashlib.blake2b(picture.href.encode(), digest_size=6).hexdigest()
+        name = _name(picture)
         if name not in self.held:
             self.held[name] = picture
             self.num_bytes += len(picture.href)
         return name
+
+
+def _name(picture: Thumbnail) -> str:
+    return hashlib.blake2b(picture.href.encode(), digest_size=8).hexdigest()

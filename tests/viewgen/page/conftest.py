@@ -1,18 +1,27 @@
-"""A headless Chromium, driven over pipes by its own protocol: no port, no further package.
+"""What tests of the page work with: a view set with made-up readings of models and with hostile words, and a headless
+Chromium, driven over pipes by its own protocol: no port, no further package.
 Leaves out: what a page should do (test_report_page.py)."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import polars as pl
+import pytest
+
+from viewgen.schema import TABLES
+
+SCRIPT = "<script>window.stolen = 1</script><img src=x onerror='window.stolen = 2'>\"'"
 CHROMIUM = shutil.which("chromium")
 WAIT_S = 60.0
 
@@ -136,3 +145,88 @@ class Browser:
             self.complaints.append(str(params["args"]))
         if method == "Log.entryAdded":
             self.complaints.append(params["entry"]["text"])
+
+
+def rewrite(view_set: Path, table: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Put change(row) in place of every row of a table, and what the manifest says of its files in order."""
+    manifest = json.loads((view_set / "manifest.json").read_text())
+    for part in manifest["parts"]:
+        path = view_set / table / f"part-{part['part']:05d}.parquet"
+        rows = [{**row, **change(row)} for row in pl.read_parquet(path).iter_rows(named=True)]
+        pl.DataFrame(rows, schema=TABLES[table].polars, orient="row").write_parquet(path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        part["files"][table] = {"rows": len(rows), "bytes": path.stat().st_size, "sha256": sha256}
+    (view_set / "manifest.json").write_text(json.dumps(manifest))
+
+
+def audited(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A view as if models had read it: of question n the margin is n for masks and 5 for others; masks of 2 leak."""
+    number = int(row["question_id"].split("-")[0])
+    if row["role"] == "positive":
+        return {"detector_score": 0.9, "phrase_similarity": 20.0, "similarity_margin": 0.0}
+    margin = float(number) if row["kind"] == "masked" else 5.0
+    flags = ["leaks_evidence"] if row["kind"] == "masked" and number == 2 else []
+    return {
+        "detector_score": 0.1 + 0.1 * number,
+        "phrase_similarity": 20.0 - margin,
+        "similarity_margin": margin,
+        "flags": flags,
+        **({"made_as": "off_region", "fallback": "no_instance"} if row["kind"] == "shuffled_patches" else {}),
+    }
+
+
+def lacking(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    missing = {"kind": "same_class", "reason": "no_instance", "message": "one sign was found"}
+    return {"missing_views": [missing] if row["question_id"].startswith("1-") else []}
+
+
+@pytest.fixture
+def rewritten(read_by_models: Path, tmp_path: Path) -> Callable[[str, Callable[..., Mapping[str, Any]]], Path]:
+    """rewritten(table, change) -> a copy of read_by_models with change(row) in every row of a table."""
+
+    def changed(table: str, change: Callable[..., Mapping[str, Any]]) -> Path:
+        copy = Path(shutil.copytree(read_by_models, tmp_path / "rewritten"))
+        rewrite(copy, table, change)
+        return copy
+
+    return changed
+
+
+@pytest.fixture(scope="session")
+def read_by_models(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built view set, five kept and five rejected questions, with made-up readings: for reading only."""
+    copy = Path(shutil.copytree(built, tmp_path_factory.mktemp("read") / "signs"))
+    rewrite(copy, "views", audited)
+    rewrite(copy, "questions", lacking)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def hostile(read_by_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a script tag in everything that is text."""
+    copy = Path(shutil.copytree(read_by_models, tmp_path_factory.mktemp("hostile") / f"<b>{SCRIPT[:8]}"))
+    texts = ("split", "kind", "question", "answer", "reason", "stage", "message", "source_path", "image_path")
+    for table in ("questions", "rejects", "images"):
+        names = [name for name in texts if name in TABLES[table].columns]
+        rewrite(copy, table, lambda row, names=names: dict.fromkeys(names, SCRIPT))  # type: ignore[misc]
+    rewrite(copy, "questions", lambda row: {"missing_views": [{"kind": SCRIPT, "reason": SCRIPT, "message": SCRIPT}]})
+    rewrite(
+        copy,
+        "questions",
+        lambda row: {
+            "phrases": [{"text": SCRIPT[:8], "start": 0, "end": 8, "rule": SCRIPT}],
+            "regions": [{**region, "phrase": SCRIPT, "source": SCRIPT} for region in row["regions"]],
+        },
+    )
+    rewrite(copy, "views", lambda row: {"flags": [SCRIPT], "kind": SCRIPT, "fallback": SCRIPT, "params": SCRIPT})
+    return copy
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A browser that complains of nothing until the end of the test."""
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed")
+    with Browser(tmp_path) as opened:
+        yield opened
+    assert not opened.complaints
