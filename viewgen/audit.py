@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from viewgen.boxes import Box, containment, iou
+from viewgen.boxes import Box, containment, iou, overlap_area
 from viewgen.detectors import Detector
 from viewgen.flags import AuditConfig, findings, flags
 from viewgen.images import decode
@@ -109,13 +109,22 @@ def evidence_overlap(view: View, evidence: Evidence, originals: Sequence[View] =
 
 
 def _unmasked(view: View, box: Box, originals: Sequence[View]) -> float:
-    """Share of the box's edges (neighbours that differ) that are in the view as they are in the image."""
-    for own in originals:
-        place, before, after = _place(own), picture(own), picture(view)
-        if containment(box, place) == 1 and before and after:
-            at = (box.x0 - place.x0, box.y0 - place.y0, box.x1 - place.x0, box.y1 - place.y0)
-            return _edges_kept(_levels(before.crop(at)), _levels(after.crop(box.as_tuple())))
-    return 0.0 if view.made_as == "masked" else 1.0
+    """Share of the box's edges (neighbours that differ) that are in the view as they are in the image; where an original
+    shows a part of the box, of the edges in that part."""
+    own = max(originals, key=lambda original: overlap_area(box, _place(original)), default=None)
+    known = _shared(box, _place(own)) if own else None
+    before, after = (picture(own), picture(view)) if own else (None, None)
+    if own is None or known is None or before is None or after is None:
+        return 0.0 if view.made_as == "masked" else 1.0
+    place = _place(own)
+    at = (known.x0 - place.x0, known.y0 - place.y0, known.x1 - place.x0, known.y1 - place.y0)
+    return _edges_kept(_levels(before.crop(at)), _levels(after.crop(known.as_tuple())))
+
+
+def _shared(box: Box, other: Box) -> Box | None:
+    """The part of the box that lies in the other."""
+    x0, y0, x1, y1 = max(box.x0, other.x0), max(box.y0, other.y0), min(box.x1, other.x1), min(box.y1, other.y1)
+    return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def _edges_kept(before: Int[np.ndarray, "H W 3"], after: Int[np.ndarray, "H W 3"]) -> float:
@@ -150,7 +159,9 @@ class Auditor:
         faces = [_faces(sample) for sample in samples] if self._detects or self._compares else [()] * len(samples)
         pictures = {face.asked: face.image for each in faces for face in each if face}
         scores = best_scores(self.detector, pictures) if self.detector and self._detects else {}
-        logits = phrase_logits(self.retriever, pictures) if self.retriever and self._compares else {}
+        logits = (
+            phrase_logits(self.retriever, pictures, self.config.shift_px) if self.retriever and self._compares else {}
+        )
         return [
             _verdict(_read(sample, each, scores, logits) if each else sample, self.config)
             for sample, each in zip(samples, faces, strict=True)

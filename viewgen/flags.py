@@ -72,6 +72,10 @@ class AuditConfig:
     """Whether the detector, where the build has one, reads every view again: as slow as looking for regions, per view."""
     use_similarity: bool = True
     """Whether the OpenCLIP model, where the build has one, compares every view with the phrases."""
+    shift_px: int = 0
+    """Step, in pixels, by which views up to a tile in size are shifted every way before they are compared, the best copy
+    counting; 0 for not at all. For models that know things in the middle of a tile only; (side / shift_px)² times as
+    slow."""
 
     def __post_init__(self) -> None:
         for flag in self.reject:
@@ -86,6 +90,8 @@ class AuditConfig:
             raise ValueError(f"min_similarity_margin is {self.min_similarity_margin}: expected a number of nats")
         if not 0 <= self.max_hash_distance <= 64:
             raise ValueError(f"max_hash_distance is {self.max_hash_distance}: expected 0 to 64 bits")
+        if self.shift_px < 0:
+            raise ValueError(f"shift_px is {self.shift_px}: expected 0 or more pixels")
         if not 1 <= self.max_sharpness_ratio < math.inf:
             raise ValueError(f"max_sharpness_ratio is {self.max_sharpness_ratio}: expected 1 or more")
         if not 0 < self.min_degraded_ratio <= 1:

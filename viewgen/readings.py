@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 
+import numpy as np
 from PIL import Image
 
 from viewgen.detectors import Ask, Detector
@@ -30,8 +31,31 @@ def best_scores(detector: Detector, pictures: Mapping[Asked, Image.Image]) -> di
     return {key: max((box.score for box in boxes), default=0.0) for key, boxes in zip(pictures, found, strict=True)}
 
 
-def phrase_logits(retriever: Retriever, pictures: Mapping[Asked, Image.Image]) -> dict[Looked, float]:
-    """(picture, phrase) -> logit of the picture, or of the best tile of a large one."""
-    shown = {(name, phrase): image for (name, phrases), image in pictures.items() for phrase in phrases}
-    found = retriever.similarity(list(shown.values()), [(phrase,) for _, phrase in shown])
-    return {key: logit for key, logit in zip(shown, found, strict=True) if logit is not None}
+def phrase_logits(
+    retriever: Retriever, pictures: Mapping[Asked, Image.Image], shift_px: int = 0
+) -> dict[Looked, float]:
+    """(picture, phrase) -> logit of the picture, or of the best tile of a large one.
+
+    With shift_px, of the best of a small picture's copies that are shifted in such steps (shifted)."""
+    most = max(retriever.config.tile_px)
+    logits: dict[Looked, float] = {}
+    for (name, phrases), image in pictures.items():
+        copies = shifted(image, shift_px) if shift_px and max(image.size) <= most else [image]
+        for phrase in phrases:
+            if (name, phrase) not in logits:
+                found = retriever.similarity(copies, [(phrase,)] * len(copies))
+                logits |= {(name, phrase): max(logit for logit in found if logit is not None)}
+    return logits
+
+
+def shifted(image: Image.Image, step_px: int) -> list[Image.Image]:
+    """Copies of an RGB picture moved by multiples of step_px, up to half its sides each way, its edge pixels repeated.
+
+    A model that only knows things in the middle of a tile sees what stands at the edge in one of them."""
+    down, across = image.height // 2, image.width // 2
+    wide = np.pad(np.asarray(image), ((down, down), (across, across), (0, 0)), mode="edge")
+    return [
+        Image.fromarray(wide[y : y + image.height, x : x + image.width])
+        for y in range(down % step_px, 2 * down + 1, step_px)
+        for x in range(across % step_px, 2 * across + 1, step_px)
+    ]
