@@ -16,6 +16,7 @@ from viewgen.config import BuildConfig, read_config
 from viewgen.errors import ModelError, ReviewsError
 from viewgen.locating import Locator
 from viewgen.manifest import Manifest, PartRecord, beside, write_manifest
+from viewgen.phrases import phrase_finder
 from viewgen.plan import ImageFile, PartTask, Plan, hash_image_file, open_folder, plan_build, with_parts
 from viewgen.progress import Progress, Stream, counted
 from viewgen.recipe import read_questions, root_of
@@ -72,9 +73,10 @@ def build_views(
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
     reviews = reviews_of(questions, options.reviews)
+    phrases = phrase_finder(config.phrases)
     finder = finder or load_finder(config, recipe)
     files = hash_images(questions, root, config, options)
-    plan = plan_build(config, finder.models, questions, files, reviews)
+    plan = plan_build(config, {**phrases.models, **finder.models}, questions, files, reviews)
     manifest = open_folder(out, plan, options.force, options.only)
     num_reused = len(manifest.parts)
     todo = parts_to_make(plan, manifest, options.only)
@@ -83,7 +85,7 @@ def build_views(
         Workers(options.num_workers) as workers,
         Progress("build", total, "images", options.progress_out) as progress,
     ):
-        locator = Locator(root=root, config=config, finder=finder, reviews=reviews)
+        locator = Locator(root=root, config=config, phrases=phrases, finder=finder, reviews=reviews)
         auditor = Auditor(config.audit, finder.retriever, finder.detector)
         stages = Stages(locator=locator, auditor=auditor, workers=workers, num_threads=options.num_threads)
         for part in todo:

@@ -14,6 +14,7 @@ from viewgen.audit import AuditConfig
 from viewgen.detectors import DetectorConfig
 from viewgen.evidence import EvidenceConfig
 from viewgen.images import ImageConfig
+from viewgen.phrases import PhrasesConfig
 from viewgen.recipe import SourceConfig
 from viewgen.regions import RegionsConfig
 from viewgen.retrieval import RetrievalConfig
@@ -29,6 +30,7 @@ class BuildConfig:
 
     source: SourceConfig
     images: ImageConfig = field(default_factory=ImageConfig)
+    phrases: PhrasesConfig = field(default_factory=PhrasesConfig)
     regions: RegionsConfig = field(default_factory=RegionsConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)

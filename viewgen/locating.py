@@ -14,7 +14,7 @@ from viewgen.donors import Candidate, choose_donors
 from viewgen.errors import RecipeError
 from viewgen.evidence import choose_evidence
 from viewgen.images import Picture, PictureError, open_picture
-from viewgen.phrases import find_phrases
+from viewgen.phrases import PhraseFinder
 from viewgen.plan import ImageTask
 from viewgen.records import Phrase, Question, Region, Rejection
 from viewgen.regions import AskedImage, RegionFinder, Search
@@ -65,6 +65,7 @@ class Locator:
     root: Path
     """Below which the images lie."""
     config: BuildConfig
+    phrases: PhraseFinder
     finder: RegionFinder
     reviews: Mapping[str, Verdict]
     """question_id -> what a person decided about it."""
@@ -89,7 +90,7 @@ class Locator:
 
     def search(self, batch: Sequence[Opened]) -> Iterator[Searched]:
         """Phrases, regions and evidence of every question about some images, which the models read together."""
-        sought = [tuple(self._seek(question, opened) for question in opened.task.questions) for opened in batch]
+        sought = self._seek(batch)
         asked = [_asked(opened, each) for opened, each in zip(batch, sought, strict=True)]
         found = iter(self.finder.find([image for image in asked if image]))
         for opened, each, image in zip(batch, sought, asked, strict=True):
@@ -117,15 +118,26 @@ class Locator:
             located = (replace(one, found=given.get(one.question.question_id, one.found)) for one in image.located)
             yield replace(image, located=tuple(located))
 
-    def _seek(self, question: Question, opened: Opened) -> Sought:
+    def _seek(self, batch: Sequence[Opened]) -> list[tuple[Sought, ...]]:
+        """What is looked for in each image, or why nothing is."""
+        asked = [one.text for opened in batch for one in opened.task.questions if not self._given_up(one, opened)]
+        found = iter(self.phrases.find(asked) if asked else ())
+        return [tuple(self._sought(one, opened, found) for one in opened.task.questions) for opened in batch]
+
+    def _sought(self, question: Question, opened: Opened, found: Iterator[tuple[Phrase, ...]]) -> Sought:
+        if why := self._given_up(question, opened):
+            return Sought(question=question, given_up=why)
+        phrases = next(found)
+        return Sought(question=question, phrases=phrases, given_up=None if phrases else NO_PHRASE)
+
+    def _given_up(self, question: Question, opened: Opened) -> Rejection | None:
+        """Why nothing is looked for."""
         verdict = self.reviews.get(question.question_id)
         if isinstance(opened.picture, Rejection):
-            return Sought(question=question, given_up=opened.picture)
+            return opened.picture
         if verdict and verdict.is_reject:
-            given_up = Rejection(stage=STAGE, reason=REASON, message=verdict.message)
-            return Sought(question=question, given_up=given_up)
-        phrases = find_phrases(question.text)
-        return Sought(question=question, phrases=phrases, given_up=None if phrases else NO_PHRASE)
+            return Rejection(stage=STAGE, reason=REASON, message=verdict.message)
+        return None
 
     def _locate(self, sought: Sequence[Sought], opened: Opened, search: Search) -> Iterator[Located]:
         regions = iter(search.regions)

@@ -5,7 +5,6 @@ Leaves out: doing the work (build.py). Every image file is hashed once here; equ
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
