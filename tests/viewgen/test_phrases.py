@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from viewgen.demo import DemoConfig, ask, draw_scene, scene_stream
@@ -41,6 +43,23 @@ FOUND = [
     ("Does the dog wear a collar?", "yes_no", ["the dog"]),
     ('What is written above "EXIT"?', "quoted", ["EXIT"]),
     ("Describe the red car.", "noun_phrase", ["the red car"]),
+    ("According to the sign near the gate, when does the park close?", "source", ["the sign near the gate"]),
+    ("Where is the taxi positioned relative to the tram?", "relation", ["the taxi", "the tram"]),
+    ("Is it true that the cup is to the left of the plate?", "relation", ["the cup", "the plate"]),
+    ("Is the box on the left side of the tree or on the right side of it?", "relation", ["the box", "the tree"]),
+    ("Are there any benches or chairs?", "pair", ["benches", "chairs"]),
+    ("What are the colors of the hat and the scarf?", "pair", ["the hat", "the scarf"]),
+    ('What word is below "SALE" on the window?', "reading", ["the window"]),
+    ("What is the man standing on the ladder holding?", "action", ["the man standing on the ladder"]),
+    ("Are the shoes that the player is wearing white?", "yes_no", ["the shoes that the player is wearing"]),
+    ("What is the colour of the umbrella held by the tall man?", "attribute", ["the umbrella held by the tall man"]),
+    ("What does the machine in the corner dispense?", "action", ["the machine in the corner"]),
+    ("What animals are there?", "asked", ["animals"]),
+    ("Is the trash can near the bus stop full?", "yes_no", ["the trash can near the bus stop"]),
+    ("Is the lamp on the left tower on or off?", "yes_no", ["the lamp on the left tower"]),
+    ("There is a girl on the swing. Is she laughing?", "existence", ["a girl on the swing"]),
+    ("Is the fire hydrant in the image?", "existence", ["the fire hydrant"]),
+    ("What is in the left part of the picture next to the cup?", "place", ["the cup"]),
 ]
 
 
@@ -99,6 +118,39 @@ def test_a_picture_frame_is_a_thing() -> None:
 )
 def test_a_question_that_names_nothing_has_no_phrase(question: str) -> None:
     assert find_phrases(question) == ()
+
+
+def test_phrases_come_in_the_order_in_which_they_stand() -> None:
+    question = "On which side of the car is the man?"
+    car, man = find_phrases(question)
+    assert (car.start, man.start) == (17, 28)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "dog ",
+        "the ",
+        "not ",
+        "of the dog that is ",
+        "is the dog in the ",
+        "what is the man wearing a hat and ",
+        "top ",
+        "\n",
+        '"',
+        "( ",
+    ],
+)
+def test_a_question_as_long_as_a_book_is_read_in_seconds(piece: str) -> None:
+    started = time.process_time()
+    find_phrases(piece * (20_000 // len(piece)))
+    assert time.process_time() - started < 5
+
+
+def test_of_a_long_story_the_question_at_its_end_is_read() -> None:
+    question = "The sun sets behind a hill. " * 300 + "What colour is the kite?"
+    (phrase,) = find_phrases(question)
+    assert phrase.text == question[phrase.start : phrase.end] == "the kite"
 
 
 def test_a_thing_named_twice_is_looked_for_once() -> None:

@@ -27,7 +27,7 @@ _TO_HIDE = tuple(
     for pattern in (
         r"\b(?:options|choices)\s*:.*",
         # The first option and all that follows: "(A) red (B) blue", "A. red", "A) red", at a line's start or after "?".
-        r"(?:(?<=[?.:\n])|^)\s*\(?[A-E1-5][.):]\s.*",
+        r"(?:(?<=[?.:\n])|^)\s{0,8}\(?[A-E1-5][.):]\s.*",
         r"\(A\)\s.*",
         r"\b(?:please\s+)?(?:answer|respond|reply|choose|select)\s+(?:with|the|in|using|from|by|directly|briefly)\b[^?\n]*",
         r"\bthe\s+best\s+answer\s+is\b.*",
@@ -106,6 +106,7 @@ _RULES = tuple(
         ("asked", r"W[LTF]*(?P<a>[NJ]*N)"),
     )
 )
+_MOST_TOKENS = 1000
 _WORD = re.compile(r"\w+")
 _EMPTY = frozenset(
     _WORD.findall(
@@ -118,9 +119,10 @@ _QUOTES = "\"“”'‘’"
 
 
 def find_phrases(question: str) -> tuple[Phrase, ...]:
-    """The phrases to look for, in the order in which they stand; text == question[start:end]. Empty if no rule fits."""
+    """The phrases to look for, in the order in which they stand; text == question[start:end]. Empty if no rule fits.
+    Of more than 1000 words the last are read: a question stands at the end of its story."""
     shown = hide(question)
-    tokens = _without_hidden(tokens_of(shown))
+    tokens = _without_hidden(tokens_of(shown))[-_MOST_TOKENS:]
     tags = "".join(token.tag for token in tokens)
     for name, rule in _RULES:
         for match in rule.finditer(tags):

@@ -122,8 +122,7 @@ def _reread(first: Sequence[Token], shown: str) -> list[Token]:
     """Settle, from left to right, what a word is by what it stands beside."""
     tokens: list[Token] = []
     clause = ""  # tags since the last full stop
-    for index, token in enumerate(first):
-        after = next((later.tag for later in first[index + 1 :] if later.tag not in "x;"), ".")
+    for token, after in zip(first, _tags_after(first), strict=True):
         word = shown[token.start : token.end].casefold()
         if token.tag == "K" and after in "NLT" and word[-4:] not in ("side", "part"):
             new = _apart(token, word)  # "on the left tower"
@@ -132,6 +131,15 @@ def _reread(first: Sequence[Token], shown: str) -> list[Token]:
         tokens += new
         clause = "" if token.tag == "." else clause + "".join(each.tag for each in new if each.tag not in "x;")
     return _with_verbs(tokens)
+
+
+def _tags_after(tokens: Sequence[Token]) -> list[str]:
+    """For each token the next tag that is no filler."""
+    tags, after = [], "."
+    for token in reversed(tokens):
+        tags.append(after)
+        after = after if token.tag in "x;" else token.tag
+    return tags[::-1]
 
 
 def _tag_beside(word: str, tag: str, clause: str, after: str) -> str:
