@@ -334,6 +334,12 @@ def test_a_kind_is_missing_though_it_could_be_made_of_one_of_two_boxes() -> None
     assert [gap.kind for gap in cuts.missing] == ["off_region"]
 
 
+def test_a_kind_that_can_be_made_of_no_box_is_missing_once() -> None:
+    evidence = Evidence(boxes=(Box(0, 0, 40, 40), Box(0, 20, 40, 60)), regions=())
+    cuts = cuts_of(source_of(noise(60, 60), evidence), replace(CONFIG, negative=("off_region", "none")))
+    assert cuts.missing == (Missing(kind="off_region", reason="no_room", message=NO_ROOM),)
+
+
 def test_the_first_fallback_that_can_be_made_stands_in_and_the_row_says_so() -> None:
     image = noise(60, 60)
     config = replace(CONFIG, negative=("off_region",), fallback=("crop_exact", "swapped", "blurred", "masked"))
