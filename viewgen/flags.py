@@ -64,10 +64,8 @@ class AuditConfig:
     this hash (Zauner 2010 puts different pictures at 22 and more)."""
     max_sharpness_ratio: float = 4.0
     """A negative whose sharpness is more than this many times the positive's, or fewer than one in so many, differs in
-    it; 1 or more. Ours: halving the resolution of the photographs in datasets/photos takes more."""
-    min_degraded_ratio: float = 0.5
-    """A degraded view that keeps at least this share of the sharpness, and no more than its inverse, and stays a near
-    duplicate has lost nothing and leaks; above 0 and up to 1. Ours."""
+    it; 1 or more. A degraded or shuffled view within both limits, this and max_hash_distance, is as good as the positive
+    and leaks. Ours: halving the resolution of the photographs in datasets/photos takes more."""
     use_detector: bool = True
     """Whether the detector, where the build has one, reads every view again: as slow as looking for regions, per view."""
     use_similarity: bool = True
@@ -94,8 +92,6 @@ class AuditConfig:
             raise ValueError(f"shift_px is {self.shift_px}: expected 0 or more pixels")
         if not 1 <= self.max_sharpness_ratio < math.inf:
             raise ValueError(f"max_sharpness_ratio is {self.max_sharpness_ratio}: expected 1 or more")
-        if not 0 < self.min_degraded_ratio <= 1:
-            raise ValueError(f"min_degraded_ratio is {self.min_degraded_ratio}: expected above 0 and up to 1")
 
 
 def flags(audit: Audit, role: str, kind: str, config: AuditConfig) -> tuple[str, ...]:
@@ -126,23 +122,23 @@ def _leaks(audit: Audit, kind: str, config: AuditConfig) -> list[str]:
     if kind in SHOWS_NOTHING | CONTROL:
         return []
     if kind in DEGRADED:
-        return _keeps_detail(audit, config)
-    place = [] if kind == "shuffled_patches" else _above("evidence_overlap", audit.evidence_overlap, config.max_overlap)
+        return _as_good(audit, config)
+    seen = _above("detector_score", audit.detector_score, config.max_detector_score)
+    if kind == "shuffled_patches":  # its colours are the positive's, which is much of what the OpenCLIP model goes by
+        return [*_as_good(audit, config), *seen]
+    place = _above("evidence_overlap", audit.evidence_overlap, config.max_overlap)
     if kind in OTHER_THING:
         return place
-    return [
-        *place,
-        *_above("detector_score", audit.detector_score, config.max_detector_score),
-        *_below("similarity_margin", audit.similarity_margin, config.min_similarity_margin),
-    ]
+    return [*place, *seen, *_below("similarity_margin", audit.similarity_margin, config.min_similarity_margin)]
 
 
-def _keeps_detail(audit: Audit, config: AuditConfig) -> list[str]:
-    least = config.min_degraded_ratio
-    if audit.hash_distance > config.max_hash_distance or not least <= audit.sharpness_ratio <= 1 / least:
+def _as_good(audit: Audit, config: AuditConfig) -> list[str]:
+    """A view of the evidence that looks as it did, and is as sharp."""
+    most, ratio = config.max_sharpness_ratio, audit.sharpness_ratio
+    if audit.hash_distance > config.max_hash_distance or not 1 / most <= ratio <= most:
         return []
-    kept = f"sharpness_ratio {audit.sharpness_ratio:.3g} from {least:g} to {1 / least:g}"
-    return [f"{kept}, hash_distance {audit.hash_distance} up to {config.max_hash_distance}"]
+    sharp = f"sharpness_ratio {ratio:.3g} from {1 / most:.3g} to {most:g}"
+    return [f"{sharp}, hash_distance {audit.hash_distance} up to {config.max_hash_distance}"]
 
 
 def _resembles(audit: Audit, kind: str, config: AuditConfig) -> dict[str, list[str]]:
