@@ -5,7 +5,7 @@ Leaves out: the networks (groundingdino.py, zero_shot.py).
 Boxes that a network gives are x0, y0, x1, y1 in pixels of its picture, not yet rounded. A box that ends where its tile
 was cut, inside the image, may be a piece of a thing: it gives way to a whole box that holds half of it, and is joined to
 what the neighbouring tile saw of it.
-Shapes: Q boxes, P pieces of a caption."""
+Shapes: Q boxes of a network, P pieces of a caption, N boxes of a phrase."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from math import ceil
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 
-from viewgen.boxes import Box, clip, containment, iou, overlap_area, union
+from viewgen.boxes import Box, clip, containment, overlap_area, union
 from viewgen.detectors.captions import Caption
 from viewgen.detectors.protocol import Ask, DetectorConfig, ScoredBox
 
@@ -173,11 +173,11 @@ class TiledDetector:
                 yield batch[first : first + self.config.batch_size]
 
     def _merged(self, ask: Ask, sightings: Sequence[_Sighting]) -> tuple[ScoredBox, ...]:
-        found: list[ScoredBox] = []
-        for phrase in dict.fromkeys(ask.phrases):
-            own = [sighting for sighting in sightings if sighting.phrase == phrase]
-            found += merge(phrase, own, self.config.nms_iou)[: self.config.num_best]
-        return tuple(found)
+        own: dict[str, list[_Sighting]] = {phrase: [] for phrase in ask.phrases}
+        for sighting in sightings:
+            own[sighting.phrase].append(sighting)
+        merged = (merge(phrase, seen, self.config.nms_iou) for phrase, seen in own.items())
+        return tuple(box for boxes in merged for box in boxes[: self.config.num_best])
 
 
 def hits(
@@ -214,11 +214,23 @@ def merge(phrase: str, sightings: Sequence[_Sighting], nms_iou: float) -> list[S
 
 def suppress(boxes: Sequence[ScoredBox], nms_iou: float) -> list[ScoredBox]:
     """Best first, without those that overlap a better one by an IoU above `nms_iou`; of equals the first stays."""
-    kept: list[ScoredBox] = []
-    for box in sorted(boxes, key=lambda one: -one.score):
-        if all(iou(box.box, better.box) <= nms_iou for better in kept):
-            kept.append(box)
-    return kept
+    best_first = sorted(boxes, key=lambda one: -one.score)
+    iou_NN = pairwise_iou(np.array([one.box.as_tuple() for one in best_first], dtype=int).reshape(-1, 4))
+    kept: list[int] = []
+    for n in range(len(best_first)):
+        if (iou_NN[n, kept] <= nms_iou).all():
+            kept.append(n)
+    return [best_first[n] for n in kept]
+
+
+def pairwise_iou(box_N4: Int[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
+    """Overlap over union of all pairs of boxes, 0 to 1."""
+    least_NN2 = np.minimum(box_N4[:, None, 2:], box_N4[None, :, 2:])
+    most_NN2 = np.maximum(box_N4[:, None, :2], box_N4[None, :, :2])
+    shared_NN = np.clip(least_NN2 - most_NN2, 0, None).prod(axis=2)
+    area_N = (box_N4[:, 2:] - box_N4[:, :2]).prod(axis=1)
+    iou_NN: Float[np.ndarray, "N N"] = shared_NN / (area_N[:, None] + area_N[None, :] - shared_NN)
+    return iou_NN
 
 
 def _joined(cut: Sequence[_Sighting]) -> list[tuple[Box, float]]:
