@@ -38,13 +38,17 @@ def phrase_logits(
 
     With shift_px, of the best of a small picture's copies that are shifted in such steps (shifted)."""
     most = max(retriever.config.tile_px)
+    looked = {(name, phrase): image for (name, phrases), image in pictures.items() for phrase in phrases}
+    reads = [
+        (key, copy)
+        for key, image in looked.items()
+        for copy in (shifted(image, shift_px) if shift_px and max(image.size) <= most else [image])
+    ]
+    found = retriever.similarity([copy for _, copy in reads], [(phrase,) for (_, phrase), _ in reads])
     logits: dict[Looked, float] = {}
-    for (name, phrases), image in pictures.items():
-        copies = shifted(image, shift_px) if shift_px and max(image.size) <= most else [image]
-        for phrase in phrases:
-            if (name, phrase) not in logits:
-                found = retriever.similarity(copies, [(phrase,)] * len(copies))
-                logits |= {(name, phrase): max(logit for logit in found if logit is not None)}
+    for (key, _), logit in zip(reads, found, strict=True):
+        assert logit is not None, "a phrase was given"
+        logits[key] = max(logit, logits.get(key, logit))
     return logits
 
 

@@ -7,7 +7,7 @@ Shapes: N pictures or tiles, D dimensions of the model, K neighbours. Boxes are 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -100,6 +100,7 @@ class Recent:
 
     def put(self, key: str | bytes, vector: Vector) -> None:
         self.vectors[key] = vector
+        self.vectors.move_to_end(key)
         if len(self.vectors) > _REMEMBERED:
             self.vectors.popitem(last=False)
 
@@ -152,18 +153,24 @@ class Retriever:
     def embed(self, images: Iterable[Image.Image]) -> Float[np.ndarray, "N D"]:
         """Unit vectors of whole RGB pictures (ClipModel.fit). Equal pixels are read once, also from call to call."""
         keys: list[bytes] = []
-        known: dict[bytes, Vector] = {}
-        fitted = ((_content(image), self.clip.fit(image)) for image in images)
-        for chunk in _ahead(_chunks(fitted, self.config.batch_size)):
-            keys += [key for key, _ in chunk]
-            known |= {key: vector for key, _ in chunk if (vector := self.pictures.get(key)) is not None}
-            fresh = {key: pixels for key, pixels in chunk if key not in known}
-            if fresh:
-                vector_ND = self.clip.embed_tiles(np.stack(list(fresh.values()))).numpy()
-                for key, vector in zip(fresh, vector_ND, strict=True):
-                    known[key] = vector
-                    self.pictures.put(key, vector)
+        known = dict(self.pictures.vectors)
+        for chunk in _ahead(_chunks(self._unread(images, keys, frozenset(known)), self.config.batch_size)):
+            vector_ND = self.clip.embed_tiles(np.stack([pixels for _, pixels in chunk])).numpy()
+            known |= {key: vector for (key, _), vector in zip(chunk, vector_ND, strict=True)}
+        for key in dict.fromkeys(keys):
+            self.pictures.put(key, known[key])
         return np.stack([known[key] for key in keys]) if keys else np.empty((0, 0), dtype=np.float32)
+
+    def _unread(
+        self, images: Iterable[Image.Image], keys: list[bytes], known: Set[str | bytes]
+    ) -> Iterator[tuple[bytes, UInt8[np.ndarray, "3 H W"]]]:
+        """Key and pixels of each picture whose vector is not known, once; the keys of all of them go into `keys`."""
+        seen = set(known)
+        for image in images:
+            keys.append(_content(image))
+            if keys[-1] not in seen:
+                seen.add(keys[-1])
+                yield keys[-1], self.clip.fit(image)
 
     def similarity(self, images: Sequence[Image.Image], phrases_of: Sequence[Sequence[str]]) -> list[float | None]:
         """Logit (temperature times cosine, in nats) of each RGB picture for its phrases, mean over phrases, 4 decimals;
@@ -256,7 +263,9 @@ def _batches(boxes: Sequence[Sequence[Box]], batch_size: int) -> Iterator[list[T
         yield from _chunks(tiles, batch_size)
 
 
-def _cut(pixels: Sequence[UInt8[np.ndarray, "_height _width 3"]], tiles: Sequence[Tile]) -> UInt8[np.ndarray, "N 3 H W"]:
+def _cut(
+    pixels: Sequence[UInt8[np.ndarray, "_height _width 3"]], tiles: Sequence[Tile]
+) -> UInt8[np.ndarray, "N 3 H W"]:
     side = tiles[0][2].width
     cut = np.empty((len(tiles), 3, side, side), dtype=np.uint8)
     for n, (_, image, box) in enumerate(tiles):
