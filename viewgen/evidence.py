@@ -47,6 +47,9 @@ class EvidenceConfig:
     """Both sides of a region's box are multiplied by it, 1 or more. 1.2 is what V* and ZoomEye use."""
     least_side_px: int = 224
     """Shortest side of the evidence, in pixels of the image, 1 or more. 224 is what V* uses; DeepEyes refuses 30."""
+    grid_px: int = 1
+    """Boxes start and end at its multiples, or at the image's edge, in pixels, 1 or more. 1: anywhere. Choose the side of
+    the reader's tokens, and a crop shows whole ones."""
     max_aspect: float = 10.0
     """Longest side over shortest, 1 or more; a thinner box is widened. DeepEyes allows 100. Ours: image processors refuse
     extreme shapes."""
@@ -66,8 +69,9 @@ class EvidenceConfig:
             raise ValueError(f"min_margin is {self.min_margin}: expected 0 or more")
         if not 1 <= self.pad_ratio < math.inf:
             raise ValueError(f"pad_ratio is {self.pad_ratio}: expected 1 or more")
-        if self.least_side_px < 1:
-            raise ValueError(f"least_side_px is {self.least_side_px}: expected 1 or more pixels")
+        for name in ("least_side_px", "grid_px"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more pixels")
         for name in ("max_aspect", "join_growth"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
@@ -173,7 +177,19 @@ def _nothing(phrase: Phrase, found: Sequence[Region], measure: str, least: float
 def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box:
     padded = grow(box, config.pad_ratio, config.least_side_px, width_px, height_px)
     widened = math.ceil(max(padded.width, padded.height) / config.max_aspect)
-    return grow(padded, 1.0, widened, width_px, height_px)
+    wide = grow(padded, 1.0, widened, width_px, height_px)
+    x0, x1 = _on_grid((wide.x0, wide.x1), (box.x0, box.x1), width_px, config.grid_px)
+    y0, y1 = _on_grid((wide.y0, wide.y1), (box.y0, box.y1), height_px, config.grid_px)
+    return Box(x0, y0, x1, y1)
+
+
+def _on_grid(span: tuple[int, int], inner: tuple[int, int], length_px: int, grid_px: int) -> tuple[int, int]:
+    """As many cells as the span needs, from the line nearest to its start, and those that the inner one needs besides."""
+    num_cells = math.ceil((span[1] - span[0]) / grid_px)
+    first = (sum(span) - num_cells * grid_px + grid_px) // (2 * grid_px)
+    first = min(first, math.ceil(length_px / grid_px) - num_cells, inner[0] // grid_px)
+    last = max(first + num_cells, math.ceil(inner[1] / grid_px))
+    return max(0, first * grid_px), min(last * grid_px, length_px)
 
 
 def _joined(boxes: Sequence[Box], image_area: int, config: EvidenceConfig) -> list[Box]:

@@ -48,6 +48,23 @@ def test_a_small_box_grows_to_the_least_side_and_stays_in_the_image() -> None:
     assert evidence.boxes == (Box(0, 31, 48, 79),)
 
 
+@pytest.mark.parametrize(
+    ("box", "snapped"),
+    [
+        (Box(19, 20, 45, 46), Box(16, 16, 64, 64)),  # grown to (8, 9, 56, 57), of which 16 is the nearest line
+        (Box(80, 16, 128, 64), Box(80, 16, 128, 64)),  # on the grid already
+        (Box(60, 60, 109, 100), Box(48, 48, 112, 112)),  # 49 px need four cells; 60 lies before 64
+        (Box(140, 0, 150, 10), Box(112, 0, 160, 48)),
+        (Box(8, 24, 56, 72), Box(0, 16, 64, 80)),  # moved to 16 it would lose what it is about
+        (Box(150, 165, 170, 170), Box(128, 128, 170, 170)),  # the image ends within a cell
+    ],
+)
+def test_boxes_lie_on_the_grid(box: Box, snapped: Box) -> None:
+    config = EvidenceConfig(pad_ratio=1.0, least_side_px=48, max_share=1.0, grid_px=16)
+    side = 170 if box.x1 > 160 else 160
+    assert kept(choose_evidence(phrases("dog"), [region("dog", box)], side, side, config)).boxes == (snapped,)
+
+
 def test_a_thin_box_is_widened_to_the_aspect_limit() -> None:
     config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_aspect=4.0)
     evidence = kept(choose_evidence(phrases("pole"), [region("pole", Box(100, 0, 102, 100))], 400, 400, config))
@@ -256,6 +273,7 @@ def test_a_tile_needs_no_detector_where_none_was_asked() -> None:
         ({"pad_ratio": 0.9}, "pad_ratio is 0.9: expected 1 or more"),
         ({"pad_ratio": float("nan")}, "pad_ratio is nan: expected 1 or more"),
         ({"least_side_px": 0}, "least_side_px is 0: expected 1 or more pixels"),
+        ({"grid_px": 0}, "grid_px is 0: expected 1 or more pixels"),
         ({"max_aspect": 0.5}, "max_aspect is 0.5: expected 1 or more"),
         ({"max_share": 0.0}, "max_share is 0.0: expected a share above 0 and up to 1"),
         ({"max_share": 1.1}, "max_share is 1.1: expected a share above 0 and up to 1"),
