@@ -81,7 +81,7 @@ def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
     if (size := path.stat().st_size) != record.bytes:
         return f"has {size:,} bytes, the manifest says {record.bytes:,}"
     try:
-        found, num_rows = pl.read_parquet_schema(path), _num_rows(path)
+        found, num_rows = pl.scan_parquet(path, glob=False).collect_schema(), _num_rows(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         return f"cannot be read ({_one_line(error)})"
     for name, column in TABLES[table].columns.items():
