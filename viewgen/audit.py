@@ -11,14 +11,22 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
-from jaxtyping import Int
 from PIL import Image
 
-from viewgen.boxes import Box, containment, iou, overlap_area
+from viewgen.boxes import Box, containment, iou
 from viewgen.detectors import Detector
-from viewgen.flags import AuditConfig, findings, flags
+from viewgen.flags import SHOWS_NOTHING, SPOILT, AuditConfig, findings, flags
 from viewgen.images import decode
-from viewgen.measures import HASH_BITS, encoding, grey_levels, hash_distance, perceptual_hash, sharpness
+from viewgen.measures import (
+    HASH_BITS,
+    detail_kept,
+    edges_kept,
+    encoding,
+    grey_levels,
+    hash_distance,
+    perceptual_hash,
+    sharpness,
+)
 from viewgen.readings import Asked, Looked, best_scores, phrase_logits, picture_name
 from viewgen.records import Audit, Evidence, Rejection, Sample, View
 from viewgen.retrieval import Retriever
@@ -97,49 +105,37 @@ def _place(view: View) -> Box:
 
 
 def evidence_overlap(view: View, evidence: Evidence, originals: Sequence[View] = ()) -> float:
-    """Largest share of an evidence box whose pixels the view holds, 0 to 1, be they moved, blurred or coarse.
+    """Largest share of an evidence box that the view shows, 0 to 1: of its area; of its edges, where the view is masked;
+    of its fine detail, where it is shuffled or degraded.
 
-    `originals` are positives with plain pixels: what a mask leaves of the evidence is measured against them; without
-    one that shows the box, a mask is taken at its word. A view of another image holds nothing."""
-    if view.made_as in ("blank", "none") or any(view.image_id != own.image_id for own in originals):
+    `originals` are positives with plain pixels. Where none shows what was there, a mask is taken at its word, and detail
+    as kept. A view of another image shows nothing."""
+    if view.made_as in SHOWS_NOTHING or any(view.image_id != own.image_id for own in originals):
         return 0.0
     if view.made_as in _MASKS:
         return max(_unmasked(view, box, originals) for box in evidence.boxes)
-    return max(containment(box, view.box) for box in evidence.boxes) if view.box else 1.0
+    place = _place(view)
+    share = max(containment(box, place) for box in evidence.boxes)
+    before, after = _original(place, originals), picture(view)
+    if view.made_as not in SPOILT or before is None or after is None or before.size != after.size:
+        return share
+    return share * detail_kept(grey_levels(before), grey_levels(after))
 
 
 def _unmasked(view: View, box: Box, originals: Sequence[View]) -> float:
-    """Share of the box's edges (neighbours that differ) that are in the view as they are in the image; where an original
-    shows a part of the box, of the edges in that part."""
-    own = max(originals, key=lambda original: overlap_area(box, _place(original)), default=None)
-    known = _shared(box, _place(own)) if own else None
-    before, after = (picture(own), picture(view)) if own else (None, None)
-    if own is None or known is None or before is None or after is None:
+    before, whole = _original(box, originals), picture(view)
+    if before is None or whole is None:
         return 0.0 if view.made_as == "masked" else 1.0
-    place = _place(own)
-    at = (known.x0 - place.x0, known.y0 - place.y0, known.x1 - place.x0, known.y1 - place.y0)
-    return _edges_kept(_levels(before.crop(at)), _levels(after.crop(known.as_tuple())))
+    return edges_kept(np.asarray(before), np.asarray(whole.crop(box.as_tuple())))
 
 
-def _shared(box: Box, other: Box) -> Box | None:
-    """The part of the box that lies in the other."""
-    x0, y0, x1, y1 = max(box.x0, other.x0), max(box.y0, other.y0), min(box.x1, other.x1), min(box.y1, other.y1)
-    return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
-
-
-def _edges_kept(before: Int[np.ndarray, "H W 3"], after: Int[np.ndarray, "H W 3"]) -> float:
-    """Edges rather than pixels: a fill may have the colour of the ground, a blurred white page is as white as before."""
-    num_edges = num_kept = 0
-    for axis in (0, 1):
-        old, new = np.diff(before, axis=axis), np.diff(after, axis=axis)
-        edge = (old != 0).any(axis=2)
-        num_edges += int(edge.sum())
-        num_kept += int((edge & (old == new).all(axis=2)).sum())
-    return num_kept / num_edges if num_edges else 0.0
-
-
-def _levels(image: Image.Image) -> Int[np.ndarray, "H W 3"]:
-    return np.asarray(image, dtype=np.int16)
+def _original(box: Box, originals: Sequence[View]) -> Image.Image | None:
+    """What the image shows in this box, if a positive shows it whole."""
+    for own in originals:
+        place, shown = _place(own), picture(own)
+        if containment(box, place) == 1 and shown:
+            return shown.crop((box.x0 - place.x0, box.y0 - place.y0, box.x1 - place.x0, box.y1 - place.y0))
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from viewgen.audit import AuditConfig, Auditor, evidence_overlap, measure, partners_of
 from viewgen.boxes import Box
+from viewgen.degrade import shuffle
 from viewgen.demo import DemoConfig, Scene, draw_scene, scene_stream
 from viewgen.detectors import Ask, ScoredBox
 from viewgen.images import encode_png
+from viewgen.measures import detail_kept, grey_levels
 from viewgen.readings import best_scores, phrase_logits, picture_name, shifted
 from viewgen.records import Audit, Evidence, Phrase, Question, Region, Rejection, Sample, View
 from viewgen.retrieval import RetrievalConfig, Retriever
@@ -81,9 +83,24 @@ def test_a_view_of_another_image_holds_nothing_wherever_it_was_cut(image: Image.
     assert found[1].evidence_overlap == found[1].evidence_iou == 0.0
 
 
-@pytest.mark.parametrize("kind", ["shuffled_patches", "downsampled", "blurred"])
-def test_a_view_of_the_evidence_holds_it_however_it_was_spoilt(image: Image.Image, kind: str) -> None:
-    assert audits(cut(image, "crop", BOX), cut(image, kind, BOX))[1].evidence_overlap == 1.0
+@pytest.mark.parametrize("positive", ["crop", "full"])
+def test_a_spoilt_view_of_the_evidence_shows_as_much_as_its_detail_that_is_left(
+    image: Image.Image, positive: str
+) -> None:
+    crop = cut(image, positive, BOX if positive == "crop" else Box(0, 0, 160, 120))
+    own = image.crop(BOX.as_tuple())
+    weak, strong = (view("blurred", own.filter(ImageFilter.GaussianBlur(radius)), BOX) for radius in (0.4, 6))
+    shuffled = view("shuffled_patches", shuffle(own, np.random.default_rng(0), 5), BOX)
+    shares = [audit.evidence_overlap for audit in audits(crop, view("noised", own, BOX), weak, strong, shuffled)[1:]]
+    assert shares[0] == 1.0
+    assert shares[1] == detail_kept(grey_levels(own), grey_levels(weak.pixels or own))
+    assert shares[1] > 0.7
+    assert max(shares[2:]) < 0.1
+
+
+def test_detail_counts_as_kept_where_no_positive_shows_what_was_there(image: Image.Image) -> None:
+    assert evidence_overlap(cut(image, "blurred", BOX), EVIDENCE) == 1.0
+    assert evidence_overlap(cut(image, "blurred", BOX), EVIDENCE, [cut(image, "crop", Box(0, 0, 40, 20))]) == 1.0
 
 
 @pytest.mark.parametrize("positive", ["crop", "full"])

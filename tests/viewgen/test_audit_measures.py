@@ -9,7 +9,16 @@ import pytest
 from PIL import Image
 
 from viewgen.images import encode_png
-from viewgen.measures import HASH_BITS, encoding, grey_levels, hash_distance, perceptual_hash, sharpness
+from viewgen.measures import (
+    HASH_BITS,
+    detail_kept,
+    edges_kept,
+    encoding,
+    grey_levels,
+    hash_distance,
+    perceptual_hash,
+    sharpness,
+)
 
 STEPS = np.arange(32)
 
@@ -56,6 +65,47 @@ def test_sharpness_of_a_picture_that_is_read_in_bands_is_that_of_the_whole() -> 
     whole = tall.astype(np.int64)
     laplacian = whole[:-2, 1:-1] + whole[2:, 1:-1] + whole[1:-1, :-2] + whole[1:-1, 2:] - 4 * whole[1:-1, 1:-1]
     assert sharpness(tall) == pytest.approx(laplacian.var(), rel=1e-12)
+
+
+def test_detail_kept_is_the_squared_correlation_of_laplacians() -> None:
+    # Inner pixels of the first: -40 and 10; of the second, whose dot stands beside: 10 and -40. Both deviate by 25.
+    first, second = grey([[0] * 4, [0, 10, 0, 0], [0] * 4]), grey([[0] * 4, [0, 0, 10, 0], [0] * 4])
+    assert detail_kept(first, first) == 1.0
+    assert detail_kept(first, second) == 1.0  # -1, squared
+    # Inner pixels (0, 0, 10, -40, 10, 0) and (10, -40, 10, 0, 0, 0): sums -20, squares 1800, products 100.
+    left, right = (grey([[0] * 8, [0] * at + [10] + [0] * (7 - at), [0] * 8]) for at in (2, 4))
+    assert detail_kept(left, right) == pytest.approx(((6 * 100 - 400) / (6 * 1800 - 400)) ** 2)
+
+
+def test_light_and_contrast_keep_detail_and_what_is_flat_has_none() -> None:
+    picture = np.random.default_rng(0).integers(0, 100, (30, 40), dtype=np.uint8)
+    assert detail_kept(picture, picture * 2 + 20) == pytest.approx(1.0)
+    assert detail_kept(picture, picture // 8 * 8) < 1.0
+    assert detail_kept(np.full((9, 9), 7, dtype=np.uint8), np.full((9, 9), 7, dtype=np.uint8)) == 0.0
+    assert detail_kept(picture[:2], picture[:2]) == 0.0
+
+
+def test_detail_is_lost_with_every_step_of_blur() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+    kept = [
+        detail_kept(np.asarray(picture), np.asarray(picture.resize((n, n), Image.Resampling.BOX).resize((64, 64))))
+        for n in (64, 60, 48, 32, 8)
+    ]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] == 1.0
+    assert kept[-1] < 0.01
+
+
+def test_edges_are_kept_where_neighbours_differ_as_before() -> None:
+    # Two edges down and two across in a 2 x 2 board of black and white; with the lower row painted white, the upper edge
+    # across is all that is left.
+    board, painted = np.zeros((2, 2, 3), dtype=np.uint8), np.full((2, 2, 3), 255, dtype=np.uint8)
+    board[0, 0] = board[1, 1] = painted[0, 0] = 255
+    painted[0, 1] = 0
+    assert edges_kept(board, board) == 1.0
+    assert edges_kept(board, painted) == 0.5
+    assert edges_kept(board, np.zeros_like(board)) == 0.0
+    assert edges_kept(np.zeros_like(board), np.zeros_like(board)) == 0.0
 
 
 def test_one_wave_sets_the_bit_of_its_frequency_alone() -> None:
