@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.measure import label, regionprops
 
 from viewgen.boxes import Box, iou
 from viewgen.detectors import Ask, Detector, DetectorConfig, ScoredBox
@@ -54,11 +53,15 @@ class Blots:
         scale = look.size[0] / pixels.shape[1]
         near = np.abs(pixels.astype(int) - COLOURS[piece.phrase]).max(axis=2) < 60
         found = []
-        for blot in regionprops(label(near)):
-            y0, x0, y1, x1 = blot.bbox
+        while near.any():
+            y0, x0 = np.argwhere(near)[0].tolist()
+            x1 = x0 + int(np.argmin(np.append(near[y0, x0:], False)))
+            y1 = y0 + int(np.argmin(np.append(near[y0:, x0], False)))
+            score = float(near[y0:y1, x0:x1].mean())
+            near[y0:y1, max(x0 - 1, 0) : x1 + 1] = False  # blots are upright; the margin is a blurred edge
             if min(y1 - y0, x1 - x0) >= 10:
                 box = (x0 * scale, y0 * scale, x1 * scale, y1 * scale)
-                found.append(Hit(phrase=piece.phrase, box=box, score=float(blot.extent)))
+                found.append(Hit(phrase=piece.phrase, box=box, score=score))
         return found
 
 
