@@ -7,6 +7,7 @@ Leaking negatives are of two groups. `recorded`: the records are right, so place
 records say that the negative lies off the evidence, because the evidence box is elsewhere than the sign, or because the
 sign hangs in the scene twice; only a model that reads the view can tell. Clean negatives are cut by viewgen itself. A
 negative counts as flagged when it has one of the flags in TELLING. Thresholds were chosen on seed 1; report others.
+The drawn OpenCLIP model knows signs in the middle of a tile alone: views are read shifted, and `still` without that.
 A few questions, reported apart, are broken: neither view shows the sign, so that any rejection is right."""
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from viewgen.views import Cuts, Donor, ViewsConfig, ViewSource, cut_views
 
 TILE_PX = 3 * TOKEN_PX
 RETRIEVAL = RetrievalConfig(model="embedded:drawn-clip", template="{phrase}", tile_px=(TILE_PX,), stride_px=(TOKEN_PX,))
-THRESHOLDS = AuditConfig(reject=(), min_similarity_margin=7.5, max_detector_score=0.35)
+THRESHOLDS = AuditConfig(reject=(), min_similarity_margin=7.5, shift_px=4)
 TELLING = frozenset({"leaks_evidence", "duplicate", "near_duplicate"})
 TARGETS = {"recorded": 0.95, "hidden": 0.95, "clean": 0.05}
 MOST_TRIES = 2000
@@ -297,10 +298,11 @@ def shares(counts: Mapping[tuple[str, str], tuple[int, int]]) -> dict[str, float
 
 def auditors(retriever: Retriever, detector: Detector | None) -> dict[str, Auditor]:
     """From the cheapest to the one that looks closest."""
+    still = replace(THRESHOLDS, shift_px=0)
     known = {
-        "no model": Auditor(THRESHOLDS),
+        "no model": Auditor(still),
+        "CLIP, still": Auditor(still, retriever),
         "CLIP": Auditor(THRESHOLDS, retriever),
-        "CLIP, shifted": Auditor(replace(THRESHOLDS, shift_px=4), retriever),
     }
     if detector:
         known |= {"detector": Auditor(THRESHOLDS, None, detector), "both": Auditor(THRESHOLDS, retriever, detector)}
