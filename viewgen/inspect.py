@@ -139,6 +139,7 @@ def connect(view_set: ViewSet) -> Connection:
     files = {table: [str(path.resolve()) for path in view_set.table_paths(table)] for table in TABLES}
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
     connection.execute("SET temp_directory = ''")
+    connection.execute("SET parquet_metadata_cache = true")  # else every query reads every footer again
     connection.execute(f"SET allowed_paths = [{', '.join(_quoted(path) for paths in files.values() for path in paths)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

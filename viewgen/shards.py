@@ -76,18 +76,40 @@ def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
     """What is wrong with a table's file, judged by its size and footer without reading its rows; None when nothing is.
 
     A column that may be null may also be absent: a view set can be handed on without its answers."""
+    if fault := _form_fault(path, table, record):
+        return fault
+    try:
+        num_rows = _num_rows(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        return f"cannot be read ({_one_line(error)})"
+    return None if num_rows == record.rows else f"has {num_rows:,} rows, the manifest says {record.rows:,}"
+
+
+def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
+    """What is wrong with a file's size or columns."""
     if not path.is_file():
         return "missing"
     if (size := path.stat().st_size) != record.bytes:
         return f"has {size:,} bytes, the manifest says {record.bytes:,}"
     try:
-        found, num_rows = pl.scan_parquet(path, glob=False).collect_schema(), _num_rows(path)
+        found = pl.scan_parquet(path, glob=False).collect_schema()
     except (OSError, pl.exceptions.PolarsError) as error:
         return f"cannot be read ({_one_line(error)})"
     for name, column in TABLES[table].columns.items():
         if found.get(name, None if column.nullable else "no such column") not in {column.type, None}:
             return f"column {name!r} is {found.get(name)}, expected {column.type}"
-    return None if num_rows == record.rows else f"has {num_rows:,} rows, the manifest says {record.rows:,}"
+    return None
+
+
+def _are_sound(files: Sequence[tuple[Path, str, FileRecord]]) -> bool:
+    """Whether file_fault() finds nothing in any of them."""
+    if any(_form_fault(path, table, record) for path, table, record in files):
+        return False
+    try:
+        counts = pl.collect_all([pl.scan_parquet(path, glob=False).select(pl.len()) for path, _, _ in files])
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+    return all(count.item() == record.rows for count, (_, _, record) in zip(counts, files, strict=True))
 
 
 class ViewSet:
@@ -108,11 +130,12 @@ class ViewSet:
         if not manifest.is_complete:
             found = f"{len(manifest.parts)} of {manifest.num_parts} parts are finished"
             raise ShardError(f"{path}: {found}. Run the same `viewgen build` again: it goes on where it stopped.")
-        for record in manifest.parts:
-            for table in TABLES:
-                file = table_path(path, table, record.part)
-                if fault := file_fault(file, table, record.files[table]):
-                    raise ShardError(f"{file}: {fault}. {_rebuild(path, record.part)}")
+        files = [(table_path(path, table, part.part), table, part) for part in manifest.parts for table in TABLES]
+        # All at once takes a tenth of the time of one by one, which is for finding out what is wrong with which.
+        is_sound = _are_sound([(file, table, part.files[table]) for file, table, part in files])
+        for file, table, part in () if is_sound else files:
+            if fault := file_fault(file, table, part.files[table]):
+                raise ShardError(f"{file}: {fault}. {_rebuild(path, part.part)}")
         return cls(path, manifest, cache_mb)
 
     @property
