@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from viewgen.boxes import Box, containment, iou
@@ -42,13 +43,10 @@ def measure(views: Sequence[View], evidence: Evidence) -> tuple[View, ...]:
     """The views with their pixel measures; each is compared with the first positive view of its evidence box.
 
     Looks at View.pixels, where they are kept, else at the encoded picture. Expects one positive view at least."""
-    originals = [view for view in views if view.role == "positive" and view.made_as in _PLAIN]
     looks = [_look(view) for view in views]
-    pairs = enumerate(partners_of(views))
-    return tuple(
-        replace(views[n], audit=_audit(views[n], looks[n], views[other], looks[other], evidence, originals))
-        for n, other in pairs
-    )
+    originals = _originals(looks)
+    pairs = zip(looks, partners_of(views), strict=True)
+    return tuple(replace(look.view, audit=_audit(look, looks[other], evidence, originals)) for look, other in pairs)
 
 
 def partners_of(views: Sequence[View]) -> list[int]:
@@ -70,38 +68,55 @@ def picture(view: View) -> Image.Image | None:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A view by itself."""
+    """A view by itself; without grey levels when it shows nothing at all."""
 
-    sharpness: float
-    hash: int | None
-    encoding: tuple[str, bytes] | None
+    view: View
+    place: Box
+    grey: UInt8[np.ndarray, "H W"] | None
+    sharpness: float = 0.0
+    hash: int | None = None
+
+    def part(self, box: Box) -> UInt8[np.ndarray, "h w"] | None:
+        """Its grey levels in this box of the image, if it shows the box whole and at the image's own scale."""
+        place = self.place
+        if self.grey is None or self.grey.shape != (place.height, place.width) or containment(box, place) < 1:
+            return None
+        return self.grey[box.y0 - place.y0 : box.y1 - place.y0, box.x0 - place.x0 : box.x1 - place.x0]
 
 
 def _look(view: View) -> _Look:
     shown = picture(view)
     if shown is None:
-        return _Look(0.0, None, None)
+        return _Look(view, _place(view), None)
     grey = grey_levels(shown)
-    return _Look(sharpness(grey), perceptual_hash(grey), encoding(view.image) if view.image else None)
-
-
-def _audit(view: View, look: _Look, other: View, base: _Look, evidence: Evidence, originals: Sequence[View]) -> Audit:
-    share = evidence_overlap(view, evidence, originals)
-    return Audit(
-        evidence_overlap=share,
-        evidence_iou=max(iou(box, _place(view)) for box in evidence.boxes) if share else 0.0,
-        sharpness=look.sharpness,
-        # Rounding to whole levels alone makes about 1.7 levels squared: below 1, two pictures are equally flat.
-        sharpness_ratio=max(look.sharpness, 1.0) / max(base.sharpness, 1.0),
-        same_size=(view.width_px, view.height_px) == (other.width_px, other.height_px),
-        same_encoding=look.encoding == base.encoding,
-        hash_distance=HASH_BITS if look.hash is None or base.hash is None else hash_distance(look.hash, base.hash),
-    )
+    return _Look(view, _place(view), grey, sharpness(grey), perceptual_hash(grey))
 
 
 def _place(view: View) -> Box:
     """Where it was cut; a view without a box is as large as the image."""
-    return view.box or Box(0, 0, view.width_px, view.height_px)
+    return view.box or Box(0, 0, max(view.width_px, 1), max(view.height_px, 1))
+
+
+def _originals(looks: Sequence[_Look]) -> list[_Look]:
+    return [look for look in looks if look.view.role == "positive" and look.view.made_as in _PLAIN]
+
+
+def _audit(look: _Look, base: _Look, evidence: Evidence, originals: Sequence[_Look]) -> Audit:
+    share = _share(look, evidence, originals)
+    return Audit(
+        evidence_overlap=share,
+        evidence_iou=max(iou(box, look.place) for box in evidence.boxes) if share else 0.0,
+        sharpness=look.sharpness,
+        # Rounding to whole levels alone makes about 1.7 levels squared: below 1, two pictures are equally flat.
+        sharpness_ratio=max(look.sharpness, 1.0) / max(base.sharpness, 1.0),
+        same_size=(look.view.width_px, look.view.height_px) == (base.view.width_px, base.view.height_px),
+        same_encoding=_encoding(look.view) == _encoding(base.view),
+        hash_distance=HASH_BITS if look.hash is None or base.hash is None else hash_distance(look.hash, base.hash),
+    )
+
+
+def _encoding(view: View) -> tuple[str, bytes] | None:
+    return encoding(view.image) if view.image else None
 
 
 def evidence_overlap(view: View, evidence: Evidence, originals: Sequence[View] = ()) -> float:
@@ -110,32 +125,33 @@ def evidence_overlap(view: View, evidence: Evidence, originals: Sequence[View] =
 
     `originals` are positives with plain pixels. Where none shows what was there, a mask is taken at its word, and detail
     as kept. A view of another image shows nothing."""
-    if view.made_as in SHOWS_NOTHING or any(view.image_id != own.image_id for own in originals):
+    return _share(_look(view), evidence, _originals([_look(own) for own in originals]))
+
+
+def _share(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float:
+    kind = look.view.made_as
+    if kind in SHOWS_NOTHING or any(look.view.image_id != own.view.image_id for own in originals):
         return 0.0
-    if view.made_as in _MASKS:
-        return max(_unmasked(view, box, originals) for box in evidence.boxes)
-    place = _place(view)
-    share = max(containment(box, place) for box in evidence.boxes)
-    before, after = _original(place, originals), picture(view)
-    if view.made_as not in SPOILT or before is None or after is None or before.size != after.size:
+    if kind in _MASKS:
+        return max(_unmasked(look, box, originals) for box in evidence.boxes)
+    share = max(containment(box, look.place) for box in evidence.boxes)
+    before = _before(look.place, originals)
+    if kind not in SPOILT or before is None or look.grey is None or before.shape != look.grey.shape:
         return share
-    return share * detail_kept(grey_levels(before), grey_levels(after))
+    return share * detail_kept(before, look.grey)
 
 
-def _unmasked(view: View, box: Box, originals: Sequence[View]) -> float:
-    before, whole = _original(box, originals), picture(view)
-    if before is None or whole is None:
-        return 0.0 if view.made_as == "masked" else 1.0
-    return edges_kept(np.asarray(before), np.asarray(whole.crop(box.as_tuple())))
+def _unmasked(look: _Look, box: Box, originals: Sequence[_Look]) -> float:
+    before, after = _before(box, originals), look.part(box)
+    if before is None or after is None:
+        return 0.0 if look.view.made_as == "masked" else 1.0
+    return edges_kept(before, after)
 
 
-def _original(box: Box, originals: Sequence[View]) -> Image.Image | None:
+def _before(box: Box, originals: Sequence[_Look]) -> UInt8[np.ndarray, "h w"] | None:
     """What the image shows in this box, if a positive shows it whole."""
-    for own in originals:
-        place, shown = _place(own), picture(own)
-        if containment(box, place) == 1 and shown:
-            return shown.crop((box.x0 - place.x0, box.y0 - place.y0, box.x1 - place.x0, box.y1 - place.y0))
-    return None
+    parts = (own.part(box) for own in originals)
+    return next((part for part in parts if part is not None), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def detail_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"
     return shared * shared / spread if spread else 0.0
 
 
-def edges_kept(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W 3"]) -> float:
+def edges_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"]) -> float:
     """Share of the neighbours that differ before which differ by as much after, 0 to 1; 0 where none differ.
 
     Edges rather than pixels: what covers a picture may have the colour of its ground, and white stays white when it is
@@ -66,9 +66,9 @@ def edges_kept(before: UInt8[np.ndarray, "H W 3"], after: UInt8[np.ndarray, "H W
     num_edges = num_kept = 0
     for axis in (0, 1):
         old, new = (np.diff(picture.astype(np.int16), axis=axis) for picture in (before, after))
-        edge = (old != 0).any(axis=2)
-        num_edges += int(edge.sum())
-        num_kept += int((edge & (old == new).all(axis=2)).sum())
+        edge = old != 0
+        num_edges += int(np.count_nonzero(edge))
+        num_kept += int(np.count_nonzero(edge & (old == new)))
     return num_kept / num_edges if num_edges else 0.0
 
 

@@ -42,19 +42,20 @@ def test_a_clean_negative_and_a_good_positive_have_no_flag() -> None:
     ("name", "leaks", "holds"),
     [("evidence_overlap", 0.11, 0.1), ("detector_score", 0.36, 0.35), ("similarity_margin", 0.99, 1.0)],
 )
-def test_a_negative_of_another_place_leaks_by_any_one_number(kind: str, name: str, leaks: float, holds: float) -> None:
+def test_a_negative_of_another_place_leaks_by_any_one_number(kind: str, name: str, leaks: Any, holds: Any) -> None:
     assert raised(kind, **{name: leaks}) == ("leaks_evidence",)
     assert raised(kind, **{name: holds}) == ()
 
 
 def test_without_models_the_place_alone_is_judged() -> None:
-    unread = {"detector_score": None, "phrase_similarity": None, "similarity_margin": None}
+    unread: dict[str, Any] = {"detector_score": None, "phrase_similarity": None, "similarity_margin": None}
     assert raised(**unread) == ()
     assert raised(evidence_overlap=0.5, **unread) == ("leaks_evidence",)
 
 
 def test_a_mask_leaks_by_what_it_leaves_or_what_models_see() -> None:
-    for changed in ({"evidence_overlap": 0.4}, {"detector_score": 0.9}, {"similarity_margin": -1.0}):
+    seen: list[dict[str, Any]] = [{"evidence_overlap": 0.4}, {"detector_score": 0.9}, {"similarity_margin": -1.0}]
+    for changed in seen:
         assert raised("masked", **changed) == ("leaks_evidence",)
     assert raised("masked", hash_distance=0) == ()  # much of the picture may be as it was
 
@@ -73,14 +74,19 @@ def test_shuffled_patches_leak_when_detail_is_left_or_the_detector_sees_the_thin
 
 @pytest.mark.parametrize("kind", ["downsampled", "pixelated", "blurred", "noised"])
 def test_a_degraded_view_leaks_by_the_detail_that_is_left_whatever_models_recognise(kind: str) -> None:
-    seen = {"detector_score": 0.9, "similarity_margin": 0.0, "hash_distance": 0}
+    seen: dict[str, Any] = {"detector_score": 0.9, "similarity_margin": 0.0, "hash_distance": 0}
     assert raised(kind, evidence_overlap=0.3, **seen) == ()
     assert raised(kind, evidence_overlap=0.31, **seen) == ("leaks_evidence",)
 
 
 @pytest.mark.parametrize("kind", ["mask_random", "blank", "none"])
 def test_a_control_and_what_shows_nothing_never_leak(kind: str) -> None:
-    seen = {"evidence_overlap": 1.0, "detector_score": 0.9, "similarity_margin": -1.0, "hash_distance": 0}
+    seen: dict[str, Any] = {
+        "evidence_overlap": 1.0,
+        "detector_score": 0.9,
+        "similarity_margin": -1.0,
+        "hash_distance": 0,
+    }
     assert raised(kind, **seen) == ()
 
 
@@ -107,7 +113,8 @@ def test_a_view_that_is_not_there_differs_in_nothing() -> None:
 
 
 def test_a_positive_lacks_the_evidence_when_cut_elsewhere_or_when_the_detector_misses_it() -> None:
-    for changed in ({"evidence_overlap": 0.89}, {"detector_score": 0.34}):
+    low: list[dict[str, Any]] = [{"evidence_overlap": 0.89}, {"detector_score": 0.34}]
+    for changed in low:
         assert flags(replace(POSITIVE, **changed), "positive", "random_crop", CONFIG) == ("positive_lacks_evidence",)
     assert flags(replace(POSITIVE, evidence_overlap=0.2), "positive", "crop_exact", CONFIG) == ()
     assert flags(replace(POSITIVE, detector_score=None), "positive", "crop", CONFIG) == ()

@@ -99,9 +99,7 @@ def test_detail_is_lost_with_every_step_of_blur() -> None:
 def test_edges_are_kept_where_neighbours_differ_as_before() -> None:
     # Two edges down and two across in a 2 x 2 board of black and white; with the lower row painted white, the upper edge
     # across is all that is left.
-    board, painted = np.zeros((2, 2, 3), dtype=np.uint8), np.full((2, 2, 3), 255, dtype=np.uint8)
-    board[0, 0] = board[1, 1] = painted[0, 0] = 255
-    painted[0, 1] = 0
+    board, painted = grey([[255, 0], [0, 255]]), grey([[255, 0], [255, 255]])
     assert edges_kept(board, board) == 1.0
     assert edges_kept(board, painted) == 0.5
     assert edges_kept(board, np.zeros_like(board)) == 0.0
