@@ -57,6 +57,8 @@ FOUND = [
     ("What animals are there?", "asked", ["animals"]),
     ("Is the trash can near the bus stop full?", "yes_no", ["the trash can near the bus stop"]),
     ("Is the lamp on the left tower on or off?", "yes_no", ["the lamp on the left tower"]),
+    ("What is on the left tower?", "place", ["the left tower"]),
+    ("What colour is the cat in the image on the mat?", "attribute", ["the cat"]),
     ("There is a girl on the swing. Is she laughing?", "existence", ["a girl on the swing"]),
     ("Is the fire hydrant in the image?", "existence", ["the fire hydrant"]),
     ("What is in the left part of the picture next to the cup?", "place", ["the cup"]),

@@ -104,6 +104,12 @@ def test_the_request_is_what_such_endpoints_expect(endpoint: Endpoint, monkeypat
     assert (endpoint.keys, endpoint.paths) == (["Bearer secret-1"], ["/v1/chat/completions"])
 
 
+def test_the_path_of_the_endpoint_is_kept(endpoint: Endpoint) -> None:
+    elsewhere = endpoint.url.replace("/v1", "/api/v2/")
+    phrase_finder(config(endpoint, base_url=elsewhere)).find(["Where is the cat?"])
+    assert endpoint.paths == ["/api/v2/chat/completions"]
+
+
 def test_without_a_key_none_is_sent(endpoint: Endpoint) -> None:
     phrase_finder(config(endpoint)).find(["Where is the cat?"])
     assert endpoint.keys == [None]

@@ -40,7 +40,7 @@ _TO_HIDE = tuple(
 )
 
 # A noun phrase over the letters of words.py: a core, then what is said of it.
-_CORE = r"(?:[DUb]{0,2}[NJLTKQ]*[NLTQ])"
+_CORE = r"(?:[DUb]{0,2}[NJLTQ]*[NLTQ])"
 _AT = rf"(?:K|P?[PSFi]{_CORE})"
 _WHICH = rf"(?:w(?:[BAVYGRZJx]++{_CORE}?|{_CORE}[BAVG]++)|(?<=[NLT])[DU]N++BG)"
 _DOING = rf"(?:G(?:[xJ]?{_AT}|{_CORE})|[RZ][xJ]?{_AT})"
@@ -147,7 +147,7 @@ def _without_hidden(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _phrases(question: str, shown: str, rule: str, match: re.Match[str], tokens: Sequence[Token]) -> Iterator[Phrase]:
-    for first, after in sorted(match.span(group) for group in match.groupdict()):
+    for first, after in (match.span(group) for group in match.groupdict()):
         start, end = tokens[first].start, tokens[after - 1].end
         # A phrase that runs into something hidden ends there.
         end = min(end, shown.find(HIDDEN, start) if HIDDEN in shown[start:end] else end)
