@@ -16,8 +16,9 @@ from viewgen.boxes import Box, containment, iou
 from viewgen.demo import DemoConfig, draw_scene, scene_stream
 from viewgen.detectors import Ask, DetectorConfig, ScoredBox
 from viewgen.errors import ModelError, SettingsError
+from viewgen.evidence import EvidenceConfig, choose_evidence
 from viewgen.phrases import find_phrases
-from viewgen.records import Annotation, Phrase, Question
+from viewgen.records import Annotation, Phrase, Question, Rejection
 from viewgen.regions import AskedImage, Finder, Kind, RegionFinder, RegionsConfig, Search, distinct, region_finder
 from viewgen.retrieval import RetrievalConfig, Retriever
 from viewgen.settings import settings_from
@@ -232,3 +233,20 @@ def test_an_unknown_kind_is_refused() -> None:
 def test_an_iou_out_of_range_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^r.toml: instance_iou is 1.5: expected 0 to 1$"):
         settings_from({"instance_iou": 1.5}, RegionsConfig, "r.toml")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "?"])
+def test_an_empty_question_costs_no_model_a_look_and_is_rejected(text: str) -> None:
+    detector, search = found_by("fused", patches(), text)
+    assert detector.asks == []
+    assert search.regions == ((),)
+    outcome = choose_evidence(find_phrases(text), search.regions[0], 160, 160, EvidenceConfig())
+    assert outcome == Rejection(stage="evidence", reason="no_region", message="no phrase was looked for")
+
+
+def test_an_image_without_any_region_is_rejected_with_the_phrase() -> None:
+    _, search = found_by("detector", patches(), RED)
+    (_, phrases) = asked(RED)
+    outcome = choose_evidence(phrases, search.regions[0], 160, 160, EvidenceConfig())
+    message = "no region was found for 'the red circle'"
+    assert outcome == Rejection(stage="evidence", reason="no_region", message=message)
