@@ -70,7 +70,7 @@ _TEXT, _INT, _REAL = pl.String(), pl.Int32(), pl.Float64()
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         "images": _table(
-            "One row per distinct source image of at least one kept question.",
+            "One row per distinct source image that a kept question is about, or that a view was made from.",
             "image_id",
             image_id=Column(type=_TEXT, meaning="First 16 hex digits of `sha256`."),
             image=Column(type=IMAGE, meaning="The source's own file, byte for byte."),

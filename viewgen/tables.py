@@ -51,9 +51,12 @@ class Finished:
 
 
 def part_tables(finished: Sequence[Finished]) -> dict[str, pl.DataFrame]:
-    """Table -> its rows, in the order of the images and of their questions. An image without a sample is left out."""
+    """Table -> its rows, in the order of the images and of their questions. Images that no view was made from are left
+    out; one that lost its own questions may still have given a view to another's."""
+    shown = {view.image_id for done in finished for sample in done.samples for view in sample.views}
+    shown |= {sample.image_id for done in finished for sample in done.samples}
     rows: dict[str, list[Row]] = {
-        "images": [_image_row(done.image) for done in finished if done.image and done.samples],
+        "images": [_image_row(done.image) for done in finished if done.image and done.image.image_id in shown],
         "questions": [_question_row(done.image, sample) for done in finished if done.image for sample in done.samples],
         "views": [row for done in finished for sample in done.samples for row in _view_rows(sample)],
         "rejects": [_reject_row(question, why) for done in finished for question, why in done.rejects],

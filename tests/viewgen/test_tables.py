@@ -90,6 +90,17 @@ def test_an_image_without_a_kept_question_is_not_stored_and_its_rejects_are() ->
     ]
 
 
+def test_an_image_that_only_gave_a_view_to_another_question_is_stored() -> None:
+    swapped = replace(view("swapped", LEFT, "negative"), image_id="cd")
+    taker = Finished(image=IMAGE, ends=((QUESTION, replace(SAMPLE, views=(*SAMPLE.views, swapped))),))
+    lost = replace(QUESTION, question_id="q/2")
+    giver = Finished(image=replace(IMAGE, image_id="cd", source_path="folder/b.jpg"), ends=((lost, WHY),))
+    stranger = replace(giver, image=replace(IMAGE, image_id="ef", source_path="folder/c.jpg"))
+    tables = part_tables([taker, giver, stranger])
+    assert tables["images"]["source_path"].to_list() == ["folder/a.jpg", "folder/b.jpg"]
+    assert set(tables["views"]["image_id"]) <= set(tables["images"]["image_id"])
+
+
 def test_the_source_file_is_stored_byte_for_byte_under_its_path() -> None:
     (row,) = part_tables([FINISHED])["images"].to_dicts()
     assert row["image"] == {"bytes": b"file", "path": "folder/a.jpg"}

@@ -1,0 +1,199 @@
+"""Views per second of the stage that cuts, degrades, measures and encodes, against the bound set by decoding the images
+and encoding the views alone, and from 1 to 2 worker processes. Each figure is the best of --turns, all in one run.
+
+    python benchmarks/views_speed.py                  a table, and JSON as the last line
+
+Sources: the photographs of datasets/photos as they are, and enlarged to 12 megapixels, with their own boxes; no model
+takes part. The stage is what a build does with each image once its evidence is known: pixels travel to a worker,
+encoded and measured views travel back."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from viewgen.boxes import Box
+from viewgen.config import BuildConfig, read_config
+from viewgen.cutting import CutTask, cut_all
+from viewgen.evidence import choose_evidence
+from viewgen.images import decode, encode_png
+from viewgen.phrases import find_phrases
+from viewgen.recipe import read_questions, root_of
+from viewgen.records import Annotation, Evidence, Question, Rejection
+from viewgen.regions import AskedImage, RegionsConfig, region_finder
+from viewgen.views import Donor, ViewSource
+from viewgen.workers import Workers, ahead
+
+ROOT = Path(__file__).parents[1]
+SETS = {"plain": ROOT / "datasets" / "photos.toml", "every kind": ROOT / "datasets" / "photos_kinds.toml"}
+LARGE_PX = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One image file with the evidence of its questions, as a build knows it before views are cut."""
+
+    data: bytes
+    sources: tuple[ViewSource, ...]
+
+
+def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
+    """The photographs with their evidence; with `large`, enlarged until their longer side has LARGE_PX pixels."""
+    questions = read_questions(config.source, recipe)
+    root = root_of(config.source, recipe)
+    finder = region_finder(RegionsConfig(kind="annotated"), config.retrieval)
+    made = []
+    for name in dict.fromkeys(question.image_path for question in questions):
+        data = (root / name).read_bytes()
+        own = [question for question in questions if question.image_path == name]
+        if large:
+            data, own = enlarged(data, own)
+        image = decode(data)
+        asked = tuple((question, find_phrases(question.text)) for question in own)
+        (found,) = finder.find([AskedImage(image=image, asked=asked)])
+        sources = []
+        for (question, phrases), regions in zip(asked, found.regions, strict=True):
+            evidence = choose_evidence(phrases, regions, image.width, image.height, config.evidence)
+            if isinstance(evidence, Evidence):
+                sources.append(
+                    ViewSource(
+                        image=image,
+                        image_id=name,
+                        question_id=question.question_id,
+                        evidence=evidence,
+                        regions=regions,
+                        hard_box=Box(0, 0, 64, 64),
+                    )
+                )
+        made.append(Job(data=data, sources=tuple(sources)))
+    return with_donors(made)
+
+
+def enlarged(data: bytes, questions: list[Question]) -> tuple[bytes, list[Question]]:
+    """The image, as JPEG of camera quality, and its boxes, some times larger."""
+    image = decode(data)
+    factor = LARGE_PX / max(image.size)
+    file = io.BytesIO()
+    image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC).save(
+        file, format="JPEG", quality=93
+    )
+
+    def grown(annotation: Annotation) -> Annotation:
+        return replace(annotation, box=Box(*(round(edge * factor) for edge in annotation.box.as_tuple())))
+
+    return file.getvalue(), [replace(one, annotations=tuple(map(grown, one.annotations))) for one in questions]
+
+
+def with_donors(made: list[Job]) -> list[Job]:
+    """Each question takes the first one of the next image as its donor."""
+    firsts = [job.sources[0] for job in made[1:] + made[:1]]
+    return [
+        replace(
+            job,
+            sources=tuple(
+                replace(
+                    source,
+                    donor=Donor(
+                        question_id=other.question_id,
+                        image_id=other.image_id,
+                        image=other.image,
+                        box=other.evidence.boxes[0],
+                    ),
+                )
+                for source in job.sources
+            ),
+        )
+        for job, other in zip(made, firsts, strict=True)
+    ]
+
+
+def stage(made: list[Job], config: BuildConfig, workers: Workers, keep: list[Any] | None = None) -> None:
+    """What a build does with images whose evidence is known: decode, cut, degrade, measure, encode."""
+
+    def opened(job: Job) -> CutTask:
+        image = decode(job.data)
+        sources = tuple(replace(source, image=image) for source in job.sources)
+        return CutTask(sources=sources, seed=config.seed, views=config.views, keep_pixels=False)
+
+    tasks = ahead(opened, made, max(1, workers.num))
+    for cuts in ahead(partial(workers.call, cut_all), tasks, max(1, workers.num)):
+        if keep is not None:
+            keep.extend(cuts)
+
+
+def bound(made: list[Job], pictures: list[Image.Image]) -> None:
+    """The least that any such stage must do: decode each image and encode each view."""
+    for job in made:
+        decode(job.data)
+    for picture in pictures:
+        encode_png(picture)
+
+
+def best_s(work: Callable[[], None], turns: int) -> float:
+    spent = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - start)
+    return min(spent)
+
+
+def measured(name: str, size: str, turns: int) -> dict[str, Any]:
+    """One row of the table."""
+    config = read_config(SETS[name])
+    made = jobs(config, SETS[name], large=size == "12 MP")
+    kept: list[Any] = []
+    with Workers(0) as here, Workers(1) as one, Workers(2) as two:
+        stage(made, config, here, kept)
+        views = [view for cuts in kept if not isinstance(cuts, Rejection) for view in cuts.views if view.image]
+        pictures = [decode(view.image) for view in views]
+        for workers in (one, two):  # processes start, modules are loaded
+            stage(made, config, workers)
+        bound_s = best_s(partial(bound, made, pictures), turns)
+        here_s, one_s, two_s = (best_s(partial(stage, made, config, workers), turns) for workers in (here, one, two))
+    num = len(views)
+    return {
+        "views": name,
+        "images": size,
+        "num_views": num,
+        "bound_per_s": round(num / bound_s, 1),
+        "here_per_s": round(num / here_s, 1),
+        "one_per_s": round(num / one_s, 1),
+        "two_per_s": round(num / two_s, 1),
+        "of_bound": round(bound_s / here_s, 3),
+        "one_to_two": round(one_s / two_s, 3),
+    }
+
+
+def rows(turns: int, sizes: list[str]) -> Iterator[dict[str, Any]]:
+    for name in SETS:
+        for size in sizes:
+            yield measured(name, size, turns)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=3, help="each figure is the best of so many")
+    parser.add_argument("--sizes", nargs="+", default=["photo", "12 MP"], choices=["photo", "12 MP"])
+    args = parser.parse_args()
+    found: list[dict[str, Any]] = []
+    for row in rows(args.turns, args.sizes):
+        if not found:
+            print("  ".join(f"{name:>11}" for name in row))
+        found.append(row)
+        print("  ".join(f"{value!s:>11}" for value in row.values()), flush=True)
+    print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0], "turns": args.turns, "rows": found}))
+
+
+if __name__ == "__main__":
+    main()
