@@ -93,8 +93,8 @@ def test_a_control_and_what_shows_nothing_never_leak(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["off_region", "same_class", "swapped"])
 def test_equal_hashes_are_duplicates_and_close_ones_near_duplicates(kind: str) -> None:
     assert raised(kind, hash_distance=0) == ("duplicate",)
-    assert raised(kind, hash_distance=10) == ("near_duplicate",)
-    assert raised(kind, hash_distance=11) == ()
+    assert raised(kind, hash_distance=8) == ("near_duplicate",)
+    assert raised(kind, hash_distance=9) == ()
 
 
 def test_sharpness_differs_either_way() -> None:
