@@ -3,7 +3,6 @@ Leaves out: what each setting does (beside the part that it configures)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -16,44 +15,11 @@ from trainer.evaluate import EvalConfig
 from trainer.gate import GateConfig
 from trainer.loss import LossConfig
 from trainer.models import EMBEDDED, ModelConfig
+from trainer.optimizer import OptimizerConfig
 from trainer.prompts import PromptConfig
 from trainer.rollout import RolloutConfig
 from trainer.step import StepConfig
 from viewgen.settings import STRICT, read_toml, settings_from
-
-LEAST_BFLOAT16_LR = 1e-4
-"""bfloat16 keeps 8 bits: a weight of 0.03 moves by 1e-4 or not at all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerConfig:
-    """AdamW and its schedule."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    lr: float = 1e-6
-    """Peak learning rate; > 0. The paper has 1e-6."""
-    lr_end: float = 1e-6
-    """Learning rate at the last step, reached by half a cosine; 0..lr."""
-    warmup_steps: int = 0
-    """Steps of linear rise from 0."""
-    weight_decay: float = 0.0
-    """Of AdamW; >= 0."""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    clip_norm: float = 1.0
-    """Largest norm of the whole gradient; > 0. The paper has 1."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.lr_end <= self.lr < math.inf and self.lr > 0):
-            raise ValueError(f"lr is {self.lr} and lr_end is {self.lr_end}; give 0 <= lr_end <= lr and lr > 0")
-        if not 0 < self.clip_norm < math.inf:
-            raise ValueError(f"clip_norm is {self.clip_norm}; give a number > 0")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay is {self.weight_decay}; give a number >= 0")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"beta1 is {self.beta1} and beta2 is {self.beta2}; give numbers from 0 to below 1")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps is {self.warmup_steps}; give a whole number >= 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +68,6 @@ class RunConfig:
             split = self.data.split
             raise ValueError(
                 f"data.split and eval.split are both {split!r}: evaluate on questions that are not trained on"
-            )
-        if self.model.dtype == "bfloat16" and self.optimizer.lr < LEAST_BFLOAT16_LR:
-            lr = self.optimizer.lr
-            raise ValueError(
-                f'optimizer.lr is {lr}, which bfloat16 weights round away; train in model.dtype = "float32"'
             )
 
     @property

@@ -21,11 +21,10 @@ from typing import Any
 
 import torch
 from torch import Generator
-from torch.optim import AdamW
 
 from trainer.batches import Batches, PromptWriter
 from trainer.checkpoint import Progressed, checkpoint_path, latest_checkpoint, load_state, save_checkpoint
-from trainer.config import OptimizerConfig, RunConfig
+from trainer.config import RunConfig
 from trainer.errors import CheckpointError, TrainerError
 from trainer.evaluate import (
     accuracy,
@@ -40,6 +39,7 @@ from trainer.evaluate import (
 from trainer.journal import rollout_rows, step_metrics, write_rollouts
 from trainer.metrics import append_metrics, keep_metrics_until
 from trainer.models import Loaded, Student, Teacher, check_pair, frozen_copy, load
+from trainer.optimizer import TwinAdamW, lr_at
 from trainer.step import distill_step
 from viewgen.progress import Progress
 from viewgen.shards import StoredSample, ViewSet
@@ -57,7 +57,7 @@ class Parts:
     teacher: Teacher
     writer: PromptWriter
     batches: Batches
-    optimizer: AdamW
+    optimizer: TwinAdamW
     generator: Generator
     """Of sampling, apart from the data's streams: another data order changes no other random number."""
 
@@ -99,7 +99,7 @@ def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
     # An equal, frozen vision tower sees the same in both: then an image is looked at once.
     shares = not config.model.teacher and not config.model.train_vision
     teacher = Teacher(second, student if shares else None)
-    optimizer = _optimizer(student, config.optimizer)
+    optimizer = TwinAdamW([p for p in student.model.parameters() if p.requires_grad], config.optimizer)
     generator = Generator().manual_seed(config.loop.seed)
     writer = PromptWriter(views, loaded.processor, config.prompt, config.data.max_prompt_tokens)
     batches = Batches(views, config.data, writer, config.loop.seed)
@@ -156,20 +156,6 @@ def _minutes_before(out: Path) -> float:
     return float(minutes)
 
 
-def _optimizer(student: Student, config: OptimizerConfig) -> AdamW:
-    trained = [parameter for parameter in student.model.parameters() if parameter.requires_grad]
-    betas = (config.beta1, config.beta2)
-    return AdamW(trained, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
-
-
-def lr_at(step: int, num_steps: int, config: OptimizerConfig) -> float:
-    """Learning rate of step 0, 1, ..., num_steps - 1: a linear rise, then half a cosine down to lr_end."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    share = (step - config.warmup_steps) / max(num_steps - 1 - config.warmup_steps, 1)
-    return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
-
-
 def _train_steps(parts: Parts, at: Progressed) -> None:
     config = parts.config.loop
     with Progress("train", config.steps - at.step, "steps") as progress:
@@ -199,7 +185,7 @@ def _train_steps(parts: Parts, at: Progressed) -> None:
 
 def _update(parts: Parts, lr: float, step: int) -> float:
     """Clip, step and clear the gradient; returns its norm before clipping. Raises TrainerError when it is not finite."""
-    trained = [p for group in parts.optimizer.param_groups for p in group["params"]]
+    trained = parts.optimizer.weights
     norm = float(torch.nn.utils.clip_grad_norm_(trained, parts.config.optimizer.clip_norm))
     if not math.isfinite(norm):
         raise TrainerError(

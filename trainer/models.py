@@ -52,7 +52,8 @@ class ModelConfig:
     teacher: str = ""
     """Likewise; empty: the student as it was at the start, frozen."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of weights and activations."""
+    """Of weights and activations. The optimizer keeps trained bfloat16 weights in float32 as well, so that small steps
+    add up: 16 bytes a weight in all, as with float32."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
     train_vision: bool = False

@@ -15,7 +15,7 @@ VIEWGEN = """
     retrieval regions evidence cuts degrade positives negatives views donors measures flags readings audit cutting workers tables config plan locating stages build inspect sql plots thumbnails sheet report demo cli
 """
 TRAINER = """
-    errors gate loss prompts states families prefix tree rollout models batches step checkpoint metrics scorers
+    errors gate loss prompts states families prefix tree rollout models batches step optimizer checkpoint metrics scorers
     statistics evaluate config journal loop run_folder charts picture report cli
 """
 ORDER = {"viewgen": tuple(VIEWGEN.split()), "trainer": tuple(TRAINER.split())}

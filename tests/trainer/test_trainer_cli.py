@@ -73,7 +73,6 @@ def refused(run_file: Path, capsys: pytest.CaptureFixture[str]) -> str:
         ("steps = 1", "steps = 1\nmicro_batch = -1", "micro_batch is -1; give a whole number >= 0"),
         ("steps = 1", "steps = 1\nseed = -1", "seed is -1; give a whole number from 0 to below 2**63"),
         ('view = ""', 'view = "<|image_pad|>"', "prompt.view is '<|image_pad|>'; give words, not special tokens"),
-        ("[model]", '[model]\ndtype = "bfloat16"', "optimizer.lr is 1e-06, which bfloat16 weights round away"),
     ],
 )
 def test_a_wrong_setting_is_answered_with_its_name_and_the_remedy(
