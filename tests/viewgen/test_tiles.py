@@ -15,7 +15,7 @@ from PIL import Image
 from viewgen.boxes import Box, iou
 from viewgen.detectors import Ask, Detector, DetectorConfig, ScoredBox
 from viewgen.detectors.captions import Caption, captions
-from viewgen.detectors.tiles import Hit, Look, TiledDetector, hits, pairwise_iou, suppress, tile_grid
+from viewgen.detectors.tiles import Hit, Look, TiledDetector, _Sighting, hits, merge, pairwise_iou, suppress, tile_grid
 
 COLOURS = {"red blot": (255, 0, 0), "blue blot": (0, 0, 255)}
 SIDE_PX = 400
@@ -193,6 +193,16 @@ def test_of_two_boxes_that_overlap_the_better_stays() -> None:
     assert suppress([first, near, far], 0.9) == [near, first, far]
     assert suppress([far, replace(far, score=0.4)], 0.99) == [far]
     assert suppress([], 0.5) == []
+
+
+def test_pieces_are_joined_when_different_tiles_saw_them_and_only_then() -> None:
+    left, right = Box(0, 0, 400, 400), Box(300, 0, 700, 400)
+    upper, lower = Box(350, 10, 400, 60), Box(340, 50, 400, 100)
+    beside = Box(300, 10, 370, 60)
+    same = [_Sighting("dog", upper, 0.5, left, True), _Sighting("dog", lower, 0.6, left, True)]
+    assert merge("dog", same, 0.5) == [scored(lower, 0.6), scored(upper, 0.5)]
+    other = [same[0], _Sighting("dog", beside, 0.7, right, True)]
+    assert merge("dog", other, 0.5) == [scored(Box(300, 10, 400, 60), 0.7)]
 
 
 def test_pairwise_overlaps_are_those_of_each_pair() -> None:
