@@ -3,7 +3,7 @@ Leaves out: reading tiles with a model (retrieval.py).
 
 Cosines of CLIP models are not comparable between models or phrases, so a region's score is its margin: how far the logit
 of its best tile is above that of the best tile elsewhere. A phrase that is not in the image has no tile that stands out.
-Shapes: N tiles, D dimensions of the model. Boxes are pixels of the upright image."""
+Shapes: N tiles, K regions, D dimensions of the model. Boxes are pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from viewgen.boxes import Box, union
+from viewgen.boxes import Box, overlap_area, union
 from viewgen.records import Region
 
 SHOWN = 0.5
@@ -52,18 +52,12 @@ class TileIndex:
                 break
             if not self.merge_nats:
                 places.append((n, self.boxes[n]))
-            elif not any(overlaps(self.box_N4, box)[n] for _, box in places):
+            elif not any(overlap_area(self.boxes[n], box) for _, box in places):
                 places.append((n, self._merged(logit_N, n)))
+        scores = margins(self.box_N4, logit_N, places)
         return tuple(
-            Region(
-                phrase=phrase,
-                box=box,
-                source="retrieval",
-                score=round(margin(self.box_N4, logit_N, n, box), 4),  # further decimals differ between machines
-                rank=rank,
-                retrieval_rank=order.index(n),
-            )
-            for rank, (n, box) in enumerate(places)
+            Region(phrase=phrase, box=box, source="retrieval", score=score, rank=rank, retrieval_rank=order.index(n))
+            for rank, ((n, box), score) in enumerate(zip(places, scores, strict=True))
         )
 
     def ranks(self, phrase: str, boxes: Sequence[Box], question: str = "") -> list[int | None]:
@@ -78,7 +72,7 @@ class TileIndex:
         or if there is no phrase."""
         apart_N = np.ones(len(self.boxes), dtype=bool)
         for box in apart_from:
-            apart_N &= ~overlaps(self.box_N4, box)
+            apart_N &= ~overlaps_one(self.box_N4, box)
         if not phrases or not apart_N.any():
             return None
         logit_N = np.mean([self.logits(phrase) for phrase in phrases], axis=0)
@@ -86,7 +80,7 @@ class TileIndex:
 
     def _merged(self, logit_N: Float[np.ndarray, " N"], chosen: int) -> Box:
         # Larger tiles around the chosen one would only blur where it says the thing is.
-        near_N = overlaps(self.box_N4, self.boxes[chosen]) & (
+        near_N = overlaps_one(self.box_N4, self.boxes[chosen]) & (
             self.box_N4[:, 2] - self.box_N4[:, 0] <= self.boxes[chosen].width
         )
         alike_N = logit_N >= logit_N[chosen] - self.merge_nats
@@ -105,21 +99,33 @@ def tile_boxes(width: int, height: int, tile_px: Sequence[int], stride_px: Seque
     return tuple(dict.fromkeys(boxes))
 
 
-def margin(
-    box_N4: Int[np.ndarray, "N 4"], logit_N: Float[np.ndarray, " N"], chosen: int, region: Box | None = None
-) -> float:
-    """Logit of the chosen tile above that of the best tile that does not overlap the region (when not given: the chosen
-    tile), in nats; 0 when all overlap it.
+def margins(
+    box_N4: Int[np.ndarray, "N 4"], logit_N: Float[np.ndarray, " N"], places: Sequence[tuple[int, Box]]
+) -> list[float]:
+    """For each (tile, region around it): the tile's logit above that of the best tile that does not overlap the region,
+    in nats; 0 when all overlap it.
 
     Under the model's own temperature these are log odds between two places, so they need no scale of cosines."""
-    apart_N = ~overlaps(box_N4, region or Box(*box_N4[chosen].tolist()))
-    return float(logit_N[chosen] - logit_N[apart_N].max()) if apart_N.any() else 0.0
+    if not places:
+        return []
+    region_K4 = np.array([box.as_tuple() for _, box in places])
+    apart_KN = ~overlaps(box_N4, region_K4)
+    rival_K = np.where(apart_KN, logit_N, -np.inf).max(axis=1)
+    margin_K = np.where(apart_KN.any(axis=1), logit_N[[n for n, _ in places]] - rival_K, 0.0)
+    return [round(margin, 4) for margin in margin_K.tolist()]  # further decimals differ between machines
 
 
-def overlaps(box_N4: Int[np.ndarray, "N 4"], box: Box) -> Bool[np.ndarray, " N"]:
-    """Whether each of the tiles shares a pixel with the box."""
+def overlaps(box_N4: Int[np.ndarray, "N 4"], region_K4: Int[np.ndarray, "K 4"]) -> Bool[np.ndarray, "K N"]:
+    """Whether each of the tiles shares a pixel with each of the regions."""
     x0_N, y0_N, x1_N, y1_N = box_N4.T
-    shared_N: Bool[np.ndarray, " N"] = (x0_N < box.x1) & (box.x0 < x1_N) & (y0_N < box.y1) & (box.y0 < y1_N)
+    left_K, top_K, right_K, bottom_K = region_K4.T[:, :, None]
+    shared_KN: Bool[np.ndarray, "K N"] = (x0_N < right_K) & (left_K < x1_N) & (y0_N < bottom_K) & (top_K < y1_N)
+    return shared_KN
+
+
+def overlaps_one(box_N4: Int[np.ndarray, "N 4"], box: Box) -> Bool[np.ndarray, " N"]:
+    """Whether each of the tiles shares a pixel with the box."""
+    shared_N: Bool[np.ndarray, " N"] = overlaps(box_N4, np.array([box.as_tuple()]))[0]
     return shared_N
 
 

@@ -18,7 +18,7 @@ from viewgen.demo import DemoConfig, Scene, draw_scene, scene_stream
 from viewgen.errors import SettingsError
 from viewgen.retrieval import Recent, RetrievalConfig, Retriever, nearest
 from viewgen.settings import settings_from
-from viewgen.tiles import TileIndex, margin, tile_boxes
+from viewgen.tiles import TileIndex, margins, tile_boxes
 
 CONFIG = RetrievalConfig(
     model="embedded:drawn-clip", template="{phrase}", tile_px=(48,), stride_px=(16,), merge_nats=0.0
@@ -65,16 +65,17 @@ def test_a_tile_larger_than_the_image_is_cut_to_its_shorter_side() -> None:
 
 
 def test_a_margin_is_the_lead_over_the_best_tile_elsewhere() -> None:
-    box_N4 = np.array([(0, 0, 10, 10), (5, 0, 15, 10), (10, 0, 20, 10), (0, 10, 10, 20)])
+    boxes = [Box(0, 0, 10, 10), Box(5, 0, 15, 10), Box(10, 0, 20, 10), Box(0, 10, 10, 20)]
+    box_N4 = np.array([box.as_tuple() for box in boxes])
     logit_N = np.array([5.0, 4.0, 1.5, 2.0])
-    assert margin(box_N4, logit_N, 0) == 3.0  # tile 1 overlaps it; tiles 2 and 3 only touch it
-    assert margin(box_N4, logit_N, 1) == 2.0
-    assert margin(box_N4, logit_N, 2) == -3.5
-    assert margin(box_N4, logit_N, 0, Box(0, 0, 10, 20)) == 3.5  # a region that holds tile 3 leads it no more
+    # Tile 1 overlaps tile 0; tiles 2 and 3 only touch it.
+    assert margins(box_N4, logit_N, list(enumerate(boxes[:3]))) == [3.0, 2.0, -3.5]
+    assert margins(box_N4, logit_N, [(0, Box(0, 0, 10, 20))]) == [3.5]  # a region that holds tile 3 leads it no more
 
 
 def test_without_a_tile_elsewhere_nothing_stands_out() -> None:
-    assert margin(np.array([(0, 0, 10, 10), (5, 0, 15, 10)]), np.array([5.0, 4.0]), 0) == 0.0
+    places = [(0, Box(0, 0, 10, 10))]
+    assert margins(np.array([(0, 0, 10, 10), (5, 0, 15, 10)]), np.array([5.0, 4.0]), places) == [0.0]
 
 
 def by_hand(logits: Sequence[float], boxes: Sequence[Box], merge_nats: float = 0.0, num_best: int = 3) -> TileIndex:
