@@ -97,13 +97,13 @@ def test_detail_is_lost_with_every_step_of_blur() -> None:
 
 
 def test_edges_are_kept_where_neighbours_differ_as_before() -> None:
-    # Two edges down and two across in a 2 x 2 board of black and white; with the lower row painted white, the upper edge
-    # across is all that is left.
-    board, painted = grey([[255, 0], [0, 255]]), grey([[255, 0], [255, 255]])
-    assert edges_kept(board, board) == 1.0
-    assert edges_kept(board, painted) == 0.5
-    assert edges_kept(board, np.zeros_like(board)) == 0.0
-    assert edges_kept(np.zeros_like(board), np.zeros_like(board)) == 0.0
+    # One edge in each row; in the second picture that of the lower row is elsewhere.
+    stripe, moved = grey([[255, 0, 0], [255, 0, 0]]), grey([[255, 0, 0], [255, 255, 0]])
+    assert edges_kept(stripe, stripe) == edges_kept(stripe.T, stripe.T) == 1.0
+    assert edges_kept(stripe, moved) == edges_kept(stripe.T, moved.T) == 0.5
+    assert edges_kept(moved, stripe) == pytest.approx(1 / 3)  # two edges across and one down, of which one is left
+    assert edges_kept(stripe, np.zeros_like(stripe)) == 0.0
+    assert edges_kept(np.zeros_like(stripe), np.zeros_like(stripe)) == 0.0
 
 
 def test_one_wave_sets_the_bit_of_its_frequency_alone() -> None:
