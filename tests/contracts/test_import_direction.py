@@ -11,8 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
-    errors settings progress boxes records schema images manifest card shards recipe reviews phrases detectors openclip tiles
-    retrieval regions evidence cuts degrade positives negatives views donors measures flags readings audit cutting workers tables config plan locating stages build inspect sql plots thumbnails sheet report demo cli
+    errors settings progress boxes records schema images manifest card shards recipe reviews phrases detectors
+    openclip tiles retrieval regions evidence cuts degrade positives negatives views donors measures flags readings
+    audit cutting workers tables config plan locating stages build inspect sql plots thumbnails sheet report demo
+    cli
 """
 TRAINER = """
     errors gate loss prompts states families prefix tree rollout models batches step optimizer checkpoint metrics scorers
