@@ -14,7 +14,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -125,10 +125,15 @@ def stage(made: list[Job], config: BuildConfig, workers: Workers, keep: list[Any
         sources = tuple(replace(source, image=image) for source in job.sources)
         return CutTask(sources=sources, seed=config.seed, views=config.views, keep_pixels=False)
 
-    tasks = ahead(opened, made, max(1, workers.num))
-    for cuts in ahead(partial(workers.call, cut_all), tasks, max(1, workers.num)):
-        if keep is not None:
-            keep.extend(cuts)
+    if not workers.num:  # one thread: two that share a core would look slower than they are
+        for job in made:
+            cuts = cut_all(opened(job))
+            if keep is not None:
+                keep.extend(cuts)
+        return
+    tasks = ahead(opened, made, workers.num)
+    for _ in ahead(partial(workers.call, cut_all), tasks, workers.num):
+        pass
 
 
 def bound(made: list[Job], pictures: list[Image.Image]) -> None:
@@ -139,13 +144,15 @@ def bound(made: list[Job], pictures: list[Image.Image]) -> None:
         encode_png(picture)
 
 
-def best_s(work: Callable[[], None], turns: int) -> float:
-    spent = []
+def best_s(works: Sequence[tuple[Callable[[], None], Callable[[], float]]], turns: int) -> list[float]:
+    """Seconds of each work on its own clock, the best of some turns that all of them take one after the other."""
+    spent: list[list[float]] = [[] for _ in works]
     for _ in range(turns):
-        start = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - start)
-    return min(spent)
+        for each, (work, clock) in zip(spent, works, strict=True):
+            start = clock()
+            work()
+            each.append(clock() - start)
+    return [min(each) for each in spent]
 
 
 def measured(name: str, size: str, turns: int) -> dict[str, Any]:
@@ -159,8 +166,11 @@ def measured(name: str, size: str, turns: int) -> dict[str, Any]:
         pictures = [decode(view.image) for view in views]
         for workers in (one, two):  # processes start, modules are loaded
             stage(made, config, workers)
-        bound_s = best_s(partial(bound, made, pictures), turns)
-        here_s, one_s, two_s = (best_s(partial(stage, made, config, workers), turns) for workers in (here, one, two))
+        # One process against one process: processor time, which other work on the machine leaves alone.
+        works = [(partial(bound, made, pictures), time.process_time)]
+        works += [(partial(stage, made, config, here), time.process_time)]
+        works += [(partial(stage, made, config, workers), time.perf_counter) for workers in (one, two)]
+        bound_s, here_s, one_s, two_s = best_s(works, turns)
     num = len(views)
     return {
         "views": name,
