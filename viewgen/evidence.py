@@ -112,7 +112,7 @@ def _believed(phrase: Phrase, regions: Sequence[Region], config: EvidenceConfig)
     tiles = [region for region in regions if region.source == "retrieval"]
     boxes = [region for region in regions if region.source not in {"annotated", "retrieval"}]
     if annotated:
-        return annotated
+        return [region for region in annotated if region.rank == 0]
     if boxes or (tiles and tiles[0].agreement is not None):  # an agreement says that a detector was asked as well
         return _detected(phrase, boxes, tiles, config)
     return tiles[:1] if _stands_out(tiles, config) else _nothing(phrase, tiles, "margin", config.min_margin)

@@ -45,7 +45,8 @@ class SourceConfig:
     """Folder of the source's files; relative to the recipe's own folder."""
     query: str
     """One DuckDB SELECT over files named relative to the root. Columns: question_id, image_path (below the root),
-    question; optionally answer, kind, split, and boxes: a list of {phrase, x0, y0, x1, y1}, pixels, image upright."""
+    question; optionally answer, kind, split, and boxes: a list of {phrase, x0, y0, x1, y1}, pixels, image upright, each
+    with a score from 0 to 1 where the source has one: boxes of a phrase below its best are other things of that name."""
 
 
 def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
@@ -154,18 +155,29 @@ def _question(row: Mapping[str, Any], recipe: Path) -> Question:
 def _annotations(row: Mapping[str, Any], recipe: Path) -> tuple[Annotation, ...]:
     try:
         return tuple(
-            Annotation(phrase=str(box["phrase"]), box=_box(*(float(box[corner]) for corner in _CORNERS)))
+            Annotation(
+                phrase=str(box["phrase"]),
+                box=_box(*(float(box[corner]) for corner in _CORNERS)),
+                score=_score(box.get("score")),
+            )
             for box in row.get("boxes") or ()
         )
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         where = f"boxes of question {row['question_id']!r}"
-        expected = "expected a list of {phrase, x0, y0, x1, y1} with x0 < x1 and y0 < y1"
+        expected = "expected a list of {phrase, x0, y0, x1, y1} with x0 < x1 and y0 < y1, and a score of 0 to 1 if any"
         raise RecipeError(f"{recipe}: {where}: {_one_line(error)}; {expected}. Change the query.") from None
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Box:
     """Parts of pixels count as whole ones."""
     return Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
+
+
+def _score(given: float | None) -> float:
+    score = 1.0 if given is None else float(given)
+    if not 0 <= score <= 1:
+        raise ValueError(f"score is {score:g}")
+    return score
 
 
 def _one_line(error: Exception) -> str:

@@ -18,6 +18,8 @@ class Annotation:
 
     phrase: str
     box: Box
+    score: float = 1.0
+    """How surely it shows what is asked about, 0 to 1. Below the best of its phrase it is another thing of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

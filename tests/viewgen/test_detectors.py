@@ -34,6 +34,12 @@ def test_a_phrase_gets_the_boxes_that_carry_its_name_whatever_the_case_or_articl
     assert found(boxes, "the Dog", "the cat") == [("the Dog", DOG), ("the Dog", LEASH), ("the cat", CAT)]
 
 
+def test_boxes_come_with_the_scores_of_the_source_best_first() -> None:
+    boxes = (Annotation(phrase="dog", box=CAT, score=0.5), Annotation(phrase="dog", box=DOG))
+    (answer,) = AnnotatedBoxes().detect([Ask(image=IMAGE, phrases=("dog",), annotations=boxes)])
+    assert [(one.box, one.score) for one in answer] == [(DOG, 1.0), (CAT, 0.5)]
+
+
 def test_an_article_is_only_cut_off_as_a_whole_word() -> None:
     assert found(annotated(("athlete", DOG), ("thlete", CAT)), "the athlete") == [("the athlete", DOG)]
 

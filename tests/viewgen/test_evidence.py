@@ -86,6 +86,11 @@ def test_two_phrases_share_the_box_around_both() -> None:
     assert evidence == Evidence(boxes=(Box(16, 16, 96, 128),), regions=(dog, cat))
 
 
+def test_another_thing_of_the_same_name_is_no_evidence() -> None:
+    shown, other = region("dog", Box(10, 10, 20, 20)), region("dog", Box(60, 60, 70, 70), score=0.0, rank=1)
+    assert kept(choose_evidence(phrases("dog"), [shown, other], 90, 90, EXACT)).regions == (shown,)
+
+
 def test_every_annotated_box_of_a_phrase_is_evidence() -> None:
     dogs = [region("dog", Box(0, 0, 10, 10)), region("dog", Box(30, 0, 40, 10))]
     assert kept(choose_evidence(phrases("dog"), dogs, 100, 100, EXACT)).boxes == (Box(0, 0, 40, 10),)

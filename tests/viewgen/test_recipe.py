@@ -56,6 +56,14 @@ def test_a_row_with_every_column_becomes_a_question_with_its_boxes(ask: Callable
     )
 
 
+def test_boxes_carry_the_scores_of_a_source_that_has_some(ask: Callable[..., tuple[Question, ...]]) -> None:
+    box = "'phrase': 'the dog', 'x0': 1, 'y0': 2, 'x1': 30, 'y1': 40"
+    (question,) = ask(f"{ONE}, [{{{box}, 'score': 0.25}}, {{{box}, 'score': NULL}}] AS boxes")
+    assert [annotation.score for annotation in question.annotations] == [0.25, 1.0]
+    with pytest.raises(RecipeError, match=r"boxes of question 'q': score is 2; expected a list of .* a score of 0 to 1"):
+        ask(f"{ONE}, [{{{box}, 'score': 2}}] AS boxes")
+
+
 def test_columns_that_a_source_lacks_have_defaults(ask: Callable[..., tuple[Question, ...]]) -> None:
     assert ask(ONE) == (Question(question_id="q", image_path="a.png", text="What?"),)
 

@@ -31,7 +31,7 @@ class AnnotatedBoxes:
         return MappingProxyType({})
 
     def detect(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
-        """Each box has score 1, in the source's order: a source does not prefer one of its boxes to another."""
+        """Boxes with the source's own scores, which are 1 where it has none."""
         return [_boxes(ask) for ask in asks]
 
 
@@ -40,9 +40,9 @@ def _boxes(ask: Ask) -> tuple[ScoredBox, ...]:
     if not any(named.values()):
         named = dict.fromkeys(named, ask.annotations)
     return tuple(
-        ScoredBox(phrase=phrase, box=box, score=1.0)
+        ScoredBox(phrase=phrase, box=box, score=annotation.score)
         for phrase, annotations in named.items()
-        for annotation in annotations
+        for annotation in sorted(annotations, key=lambda annotation: -annotation.score)
         if (box := clip(annotation.box, ask.image.width, ask.image.height))
     )
 
