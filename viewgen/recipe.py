@@ -164,7 +164,7 @@ def _annotations(row: Mapping[str, Any], recipe: Path) -> tuple[Annotation, ...]
         )
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         where = f"boxes of question {row['question_id']!r}"
-        expected = "expected a list of {phrase, x0, y0, x1, y1} with x0 < x1 and y0 < y1, and a score of 0 to 1 if any"
+        expected = "expected a list of {phrase, x0, y0, x1, y1} with x0 < x1 and y0 < y1"
         raise RecipeError(f"{recipe}: {where}: {_one_line(error)}; {expected}. Change the query.") from None
 
 
@@ -173,10 +173,10 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> Box:
     return Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
 
 
-def _score(given: float | None) -> float:
+def _score(given: Any) -> float:  # noqa: ANN401 - whatever the query gives, Decimal too
     score = 1.0 if given is None else float(given)
     if not 0 <= score <= 1:
-        raise ValueError(f"score is {score:g}")
+        raise ValueError(f"score is {score:g}, not from 0 to 1")
     return score
 
 
