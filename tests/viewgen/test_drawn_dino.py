@@ -99,6 +99,20 @@ def test_a_threshold_tells_signs_that_are_there_from_absent_ones(found: tuple[li
     assert sum(score < THRESHOLD for score in absent) >= 0.8 * len(absent)
 
 
+def test_a_picture_with_fewer_cells_than_the_model_has_queries_is_read_all_the_same() -> None:
+    config = DetectorConfig(kind="transformers", model="embedded:drawn-dino", box_threshold=0.0, text_threshold=0.0)
+    detector, scene = load_detector(config), next(scenes())[0]
+    sign = scene.signs[0]
+    cut = scene.image.crop(sign.box.as_tuple())
+    assert max(cut.size) < 48
+    found, strip = detector.detect(
+        [Ask(image=cut, phrases=(sign.phrase,)), Ask(image=cut.crop((0, 0, 3, 20)), phrases=(sign.phrase,))]
+    )
+    assert found[0].score >= THRESHOLD
+    assert iou(found[0].box, Box(0, 0, *cut.size)) >= 0.5
+    assert all(one.box.x1 <= 3 and one.box.y1 <= 20 for one in strip)
+
+
 def test_viewgen_reads_it_as_the_official_classes_do(official: Official) -> None:
     config = DetectorConfig(
         kind="transformers",

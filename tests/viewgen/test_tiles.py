@@ -29,6 +29,7 @@ class Blots:
     name: str = "blots"
     models: Mapping[str, str] = field(default_factory=dict)
     tile_px: int = SIDE_PX
+    least_px: int = 1
     batches: list[list[Look]] = field(default_factory=list)
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:

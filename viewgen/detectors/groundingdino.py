@@ -65,6 +65,10 @@ class GroundingDinoNetwork:
     def tile_px(self) -> int:
         return self.architecture.short_px
 
+    @property
+    def least_px(self) -> int:
+        return 1
+
     def read_size(self, width: int, height: int) -> tuple[int, int]:
         return read_size(width, height, self.architecture.short_px, self.architecture.long_px)
 

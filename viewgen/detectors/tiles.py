@@ -39,12 +39,15 @@ class Look:
     image: Image.Image
     window: Box
     caption: Caption
+    least_px: int
+    """Its picture is at least so wide and so high."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of its picture: of the window, or a little more where that is a narrow strip."""
+        """Width and height of its picture: of the window, or more where that is small or a narrow strip."""
         width, height = self.window.width, self.window.height
-        return max(width, ceil(height / MOST_ASPECT)), max(height, ceil(width / MOST_ASPECT))
+        least_width, least_height = ceil(height / MOST_ASPECT), ceil(width / MOST_ASPECT)
+        return max(width, least_width, self.least_px), max(height, least_height, self.least_px)
 
     def picture(self) -> Image.Image:
         """The pixels of the window, at the upper left of a grey picture where that is larger."""
@@ -79,6 +82,11 @@ class Network(Protocol):
     @property
     def tile_px(self) -> int:
         """Side of the largest square that is read without shrinking it."""
+        ...
+
+    @property
+    def least_px(self) -> int:
+        """Side of the smallest picture that it can read."""
         ...
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
@@ -140,7 +148,11 @@ class TiledDetector:
     def _looks(self, ask: Ask) -> list[Look]:
         captions = self.network.captions(ask.phrases)
         windows = self.windows(ask.image.width, ask.image.height) if captions else ()
-        return [Look(image=ask.image, window=window, caption=caption) for caption in captions for window in windows]
+        return [
+            Look(image=ask.image, window=window, caption=caption, least_px=self.network.least_px)
+            for caption in captions
+            for window in windows
+        ]
 
     def windows(self, width: int, height: int) -> tuple[Box, ...]:
         """The whole image and, where the network would shrink it or the settings name a smaller tile, its tiles."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil, sqrt
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +30,8 @@ from viewgen.errors import ModelError
 
 GROUNDED = ("grounding-dino", "mm-grounding-dino")
 QUERIED = ("owlv2", "owlvit")
+CELL_PX = 8
+"""Side of the finest cells that Grounding DINO's backbones make."""
 FILES = ("*.json", "*.txt", "*.safetensors")
 
 
@@ -93,6 +96,13 @@ class _Network:
 class GroundedNetwork(_Network):
     """Grounding DINO and MM-Grounding-DINO: a caption of many phrases."""
 
+    @property
+    def least_px(self) -> int:
+        if self.processor.image_processor.do_resize:
+            return 1
+        # Its finest cells are of 8 px, and it wants at least one for each query.
+        return CELL_PX * ceil(sqrt(self.net.config.num_queries))
+
     def read_size(self, width: int, height: int) -> tuple[int, int]:
         size = self.size
         if not self.processor.image_processor.do_resize:
@@ -126,6 +136,10 @@ class GroundedNetwork(_Network):
 @dataclass(frozen=True, slots=True)
 class QueriedNetwork(_Network):
     """OWLv2 and OWL-ViT: each phrase is a query of its own, and each box belongs to one of them."""
+
+    @property
+    def least_px(self) -> int:
+        return 1
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
         # OWLv2 pads a picture to a square and shrinks that, OWL-ViT squeezes it: both read every picture at one size.
