@@ -24,7 +24,7 @@ import torch
 from torch import Generator
 from transformers import PreTrainedModel, Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
-from benchmarks.step_speed import commit, hardware
+from benchmarks.where import commit, hardware
 from trainer.families import read_apart
 from trainer.loss import Denominators, LossConfig, distill_loss
 from trainer.models import Loaded, Student, Teacher, frozen_copy

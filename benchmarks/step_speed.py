@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -49,6 +47,7 @@ from benchmarks.step_world import (
     ours_update,
     random_rollouts,
 )
+from benchmarks.where import ROOT, commit, hardware
 from trainer.batches import Batch
 from trainer.families import read_apart
 from trainer.gate import GateConfig
@@ -57,7 +56,6 @@ from trainer.models import Loaded, Student
 from trainer.rollout import RolloutConfig
 from trainer.step import StepConfig, distill_step
 
-ROOT = Path(__file__).parents[1]
 SIBLINGS, QUESTIONS, PROMPT_TOKENS = 8, 4, 600
 MICRO_BATCH = 4
 """Rollouts in one pass while memory is measured."""
@@ -250,21 +248,6 @@ def against_tokens(sweep: Sequence[Mapping[str, Any]], what: str) -> tuple[float
     ours, naive = f"{what} ours", f"{what} naive"
     found = [row["seconds"][naive] / row["seconds"][ours] * row["tokens"][ours] / row["tokens"][naive] for row in sweep]
     return min(found), max(found)
-
-
-def hardware() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{os.cpu_count()} cores of {model}"
-
-
-def commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "trainer", "benchmarks")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def commit() -> str:
-    """The checked-out commit, "with changes" when files of the package or the benchmarks differ from it."""
+    """The checked-out commit, "with changes" when files of the packages, benchmarks or recipes differ from it."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "viewgen", "benchmarks", "datasets")
+    changed = git("status", "--porcelain", "--untracked-files=no", "viewgen", "trainer", "benchmarks", "datasets")
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
 
 
