@@ -206,8 +206,10 @@ def _views_of_kind(
 def _make(source: ViewSource, config: ViewsConfig, role: str, kind: str, seed: int, number: int) -> View | Rejection:
     target = source.evidence.boxes[number]
     params: Params = {"evidence_box": number}
-    if config.positive[0] == "crop_exact" and (exact := exact_box(source.evidence, number)) not in (None, target):
-        target = exact or target
+    # As large as the first positive; but a crop beside it still shows the surroundings.
+    exact = exact_box(source.evidence, number) if config.positive[0] == "crop_exact" and kind != "crop" else None
+    if exact and exact != target:
+        target = exact
         params["target"] = box_text(target)
     given = _given(source, kind, number, target)
     if isinstance(given, Rejection):

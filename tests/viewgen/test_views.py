@@ -142,6 +142,14 @@ def test_an_exact_positive_shows_the_thing_without_surroundings_and_its_negative
         assert recompute_view(images[view.image_id], Evidence(boxes=TWO.boxes, regions=()), as_row(view)) == view
 
 
+def test_a_crop_beside_an_exact_positive_still_shows_the_surroundings(image: Image.Image) -> None:
+    views = views_of(image, TWO, config=replace(EVERY, positive=("crop_exact", "crop"), negative=("blank",)))
+    assert [view.box for view in views if view.kind == "crop_exact"] == [DOG.box, BALL.box]
+    assert [view.box for view in views if view.kind == "crop"] == list(TWO.boxes)
+    for view in (view for view in views if view.kind == "crop"):
+        assert recompute_view(image, TWO, as_row(view)) == replace(view, image_id="i")
+
+
 def test_evidence_made_from_no_region_has_no_exact_crop(image: Image.Image) -> None:
     bare = Evidence(boxes=ONE.boxes, regions=())
     outcome = cut_views(source_of(image, bare), 7, replace(CONFIG, positive=("crop_exact",)))
