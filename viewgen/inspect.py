@@ -33,8 +33,8 @@ _COUNTS = {
     """,
     "views": "SELECT role, kind, made_as, count(*) AS num FROM views GROUP BY ALL ORDER BY role DESC, kind, made_as",
     "fallbacks": """
-        SELECT kind, made_as, fallback, count(*) AS num FROM views WHERE fallback IS NOT NULL
-        GROUP BY ALL ORDER BY num DESC, kind, made_as, fallback
+        SELECT kind, made_as, split_part(fallback, ':', 1) AS reason, count(*) AS num
+        FROM views WHERE fallback IS NOT NULL GROUP BY ALL ORDER BY num DESC, kind, made_as, reason
     """,
     "missing_views": """
         SELECT missing.kind, missing.reason, count(*) AS num

@@ -70,13 +70,13 @@ def change(view_set: Path, table: str, lacking: Sequence[str] = (), **columns: p
 def test_fallbacks_missing_views_and_flags_are_counted(own: Path) -> None:
     is_masked = pl.col("kind") == "masked"
     flags = pl.when(is_masked).then(pl.lit(["leaks_evidence"])).otherwise(pl.lit([], dtype=pl.List(pl.String)))
-    fallback = pl.when(is_masked).then(pl.lit("no_instance"))
+    fallback = pl.when(is_masked).then(pl.format("no_instance: no other {} can be shown", "view_id"))
     made_as = pl.when(is_masked).then(pl.lit("blank")).otherwise(pl.col("made_as"))
     change(own, "views", flags=flags, fallback=fallback, made_as=made_as)
     missing = pl.struct(kind=pl.lit("same_class"), reason=pl.lit("no_instance"), message=pl.lit("one sign"))
     change(own, "questions", missing_views=pl.concat_list(missing))
     summary = summarise(ViewSet.open(own))
-    assert summary.fallbacks == ({"kind": "masked", "made_as": "blank", "fallback": "no_instance", "num": 5},)
+    assert summary.fallbacks == ({"kind": "masked", "made_as": "blank", "reason": "no_instance", "num": 5},)
     assert summary.missing_views == ({"kind": "same_class", "reason": "no_instance", "num": 5},)
     assert summary.flags == ({"flag": "leaks_evidence", "role": "negative", "kind": "masked", "num": 5},)
     assert {"role": "negative", "kind": "masked", "made_as": "blank", "num": 5} in summary.views
