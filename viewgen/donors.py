@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,7 +31,8 @@ def choose_donors(candidates: Sequence[Candidate], seed: int, how: Literal["rand
     can give to is left out. The order of the candidates changes nothing.
 
     random: every fit candidate is equally likely. nearest: the one whose vector has the largest cosine, compared to six
-    decimals; of equals the first by question_id. There every candidate must have a vector."""
+    decimals; of equals the first by question_id. There every candidate must have a vector. Both ways, when a candidate is
+    taken away, only those to whom it gave get another donor."""
     ordered = sorted(candidates, key=lambda candidate: candidate.question_id)
     things = [frozenset(phrase.casefold() for phrase in candidate.phrases) for candidate in ordered]
     chosen: dict[str, str] = {}
@@ -47,10 +48,7 @@ def choose_donors(candidates: Sequence[Candidate], seed: int, how: Literal["rand
 def _orders(ordered: Sequence[Candidate], seed: int, how: str) -> Iterator[Iterable[int] | Int[np.ndarray, " N"]]:
     """For each candidate, the numbers of all of them in the order in which they are tried."""
     if how == "random":
-        for candidate in ordered:
-            name = json.dumps([seed, candidate.question_id, "donor"])
-            digest = blake2b(name.encode(), digest_size=8).digest()
-            yield np.random.default_rng(int.from_bytes(digest, "big")).permutation(len(ordered))
+        yield from _random_orders(ordered, seed)
         return
     vectors = [candidate.vector_D for candidate in ordered if candidate.vector_D is not None]
     assert len(vectors) == len(ordered), "every candidate has a vector when the nearest is asked for"
@@ -58,3 +56,22 @@ def _orders(ordered: Sequence[Candidate], seed: int, how: str) -> Iterator[Itera
     for vector_D in vectors_ND:
         # Rounded: processors differ in the last bits of a sum, and equal crops must stay equal.
         yield np.argsort(-np.round(vectors_ND @ vector_D, 6), kind="stable")
+
+
+def _random_orders(ordered: Sequence[Candidate], seed: int) -> Iterator[Int[np.ndarray, " N"]]:
+    """Each pair has a number of its own: whoever joins or leaves, two others keep their order (rendezvous hashing)."""
+    givers_N = np.array([_number(seed, candidate.question_id, "gives") for candidate in ordered], dtype=np.uint64)
+    for candidate in ordered:
+        yield np.argsort(_mixed(givers_N ^ np.uint64(_number(seed, candidate.question_id, "donor"))), kind="stable")
+
+
+def _number(*name: int | str) -> int:
+    return int.from_bytes(blake2b(json.dumps(name).encode(), digest_size=8).digest(), "big")
+
+
+def _mixed(number_N: UInt64[np.ndarray, " N"]) -> UInt64[np.ndarray, " N"]:
+    """Every bit hangs on all bits of its number (the finaliser of SplitMix64); products wrap around at 64 bits."""
+    number_N = (number_N ^ (number_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    number_N = (number_N ^ (number_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed_N: UInt64[np.ndarray, " N"] = number_N ^ (number_N >> np.uint64(31))
+    return mixed_N

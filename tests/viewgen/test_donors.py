@@ -87,3 +87,15 @@ def test_random_donors_are_spread_evenly_and_hang_on_the_seed() -> None:
     assert sorted(donors) == ["q1", "q2", "q3", "q4", "q5"]
     assert min(donors.values()) > 70  # 100 expected each, standard deviation 9
     assert len({choose_donors(candidates, 1, "random")[f"q{n}"] for n in range(6)}) > 1
+
+
+@pytest.mark.parametrize("how", ["random", "nearest"])
+def test_when_one_leaves_only_those_whom_it_gave_to_get_another_donor(how: str) -> None:
+    candidates = crowd()
+    before = choose_donors(candidates, 7, how)  # type: ignore[arg-type]
+    for gone in ("q00", "q17", "q59"):
+        left = [candidate for candidate in candidates if candidate.question_id != gone]
+        after = choose_donors(left, 7, how)  # type: ignore[arg-type]
+        assert {name for name in after if after[name] != before[name]} == {
+            name for name in after if before[name] == gone
+        }
