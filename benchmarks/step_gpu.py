@@ -178,10 +178,11 @@ def measure(text: dict[str, Any], sizes: Sizes, device: torch.device) -> dict[st
 
 
 def tokens(sizes: Sizes) -> dict[str, dict[str, int]]:
-    """Tokens that the model reads for a question."""
+    """Tokens that the model reads for a question. Without sharing, each prompt is read alone too, for first tokens."""
     p, c, t, g = sizes.prompt, sizes.view, sizes.answer, sizes.siblings
     ours = {"prefill": p, "rollout": p + g * t, "scoring": p + 2 * c + 2 * g * t, "update": p + g * t}
-    return {"ours": ours, "naive": {"prefill": g * p, "scoring": 2 * g * (p + c + t), "update": g * (p + t)}}
+    naive = {"prefill": g * p, "scoring": 2 * (p + c + g * (p + c + t)), "update": p + g * (p + t)}
+    return {"ours": ours, "naive": naive}
 
 
 def tell(found: dict[str, Any], sizes: Sizes, rate: float) -> None:

@@ -66,7 +66,8 @@ def save_checkpoint(path: Path, student: Loaded, optimizer: Optimizer, generator
 def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> Progressed:
     """Set optimizer and generator as they were. The weights are loaded as any model's are. Raises CheckpointError."""
     try:
-        state: dict[str, Any] = torch.load(path / STATE, weights_only=True)
+        # Whatever device wrote it: the optimizer moves its part to the weights, the generator's is the CPU's.
+        state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
         return Progressed(step=state["step"], position=state["position"])

@@ -53,7 +53,7 @@ class ModelConfig:
     """Likewise; empty: the student as it was at the start, frozen."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of weights and activations. The optimizer keeps trained bfloat16 weights in float32 as well, so that small steps
-    add up: 16 bytes a weight in all, as with float32."""
+    add up: 16 bytes a weight in all, as with float32, and 4 more while a step is taken."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
     train_vision: bool = False
@@ -63,7 +63,8 @@ class ModelConfig:
     gradients, many times slower; to check the engine on a model of your own."""
     checkpoint_prefix: bool = False
     """Keep of a prompt's layers only what goes in and their state, and compute the rest again for the backward pass:
-    less memory for long prompts, one more forward pass of theirs. The gradient is the same."""
+    less memory for long prompts, one more forward pass of theirs. The gradient is the same. Without effect where
+    prompts are not shared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.errors import ModelError
+from trainer.families import family_of
 from trainer.loss import exact_divergence
-from trainer.models import ModelConfig, check_pair, load, token_terms
+from trainer.models import ModelConfig, check_pair, frozen_copy, load, token_terms
 
 DRAWN = Path(str(files("trainer") / "weights" / "drawn-vlm"))
 
@@ -53,6 +54,12 @@ def test_a_folder_that_holds_no_model_is_refused_in_one_line(tmp_path: Path) -> 
 def test_a_hub_id_that_cannot_be_reached_is_refused_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"^model\.student = 'nobody/nothing': cannot be loaded as a vision-language"):
         load("nobody/nothing", ModelConfig(), "model.student")
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_student_and_its_copy_share_prompts_unless_the_run_says_otherwise(share: bool) -> None:
+    student = load("embedded:drawn-vlm", ModelConfig(share_prompts=share), "model.student")
+    assert [family_of(loaded.model) is not None for loaded in (student, frozen_copy(student))] == [share, share]
 
 
 def terms(hidden: Tensor, at_once: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -70,3 +70,19 @@ def test_going_on_from_a_state_ends_where_never_stopping_does(dtype: torch.dtype
     assert all(mine.equal(theirs) for mine, theirs in zip(second, whole, strict=True))
     twins = zip(going_on.state_dict()["twins"], optimizer.state_dict()["twins"], strict=True)
     assert all(mine.equal(theirs) for mine, theirs in twins)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_weight_without_a_gradient_stays_as_it_is(dtype: torch.dtype) -> None:
+    moved, still = weights(dtype)
+    optimizer = TwinAdamW([moved, still], OptimizerConfig(lr=0.1, lr_end=0.1, weight_decay=0.5))
+    moved.grad = torch.ones_like(moved)
+    optimizer.step()
+    assert not moved.equal(weights(dtype)[0])
+    assert still.equal(weights(dtype)[1])
+
+
+def test_the_state_of_weights_of_another_precision_is_refused() -> None:
+    state = TwinAdamW(weights(torch.float32), SMALL).state_dict()
+    with pytest.raises(ValueError, match="shorter"):
+        TwinAdamW(weights(torch.bfloat16), SMALL).load_state_dict(state)

@@ -186,7 +186,32 @@ def test_teacher_scores_both_views_as_whole_sequences_would(tiny_model: PreTrain
             assert (found.logp_BT[row, : len(answer)] - plain).abs().max() < NATS
 
 
-SIBLINGS = [[40, 41, 42], [43], [44, 45], [46, 47, 48, 49, 52, 53], [2], [50, 51], [54, 55, 56], [57], [58, 59, 60], [61]]
+@pytest.mark.parametrize("micro_batch", [0, 2])
+def test_each_question_is_scored_under_views_of_its_own(
+    tiny_named: Callable[[str], PreTrainedModel], paint: Paint, micro_batch: int
+) -> None:
+    model = tiny_named("qwen3_vl")
+    world, asked = World.of(model, paint), [0, 0, 1, 2, 2]
+    views = ([world.prompts[3], world.prompts[1], world.prompts[2]], [world.prompts[q] for q in (4, 2, 0)])
+    scores = Teacher(Loaded(model, None, "tiny")).score(rollouts(ANSWERS[:5], asked), *views, micro_batch)
+    for found, prompts in zip(scores, views, strict=True):
+        for row, (question, answer) in enumerate(zip(asked, ANSWERS[:5], strict=True)):
+            plain = plain_logp(model, prompts[question], answer)
+            assert (found.logp_BT[row, : len(answer)] - plain).abs().max() < NATS
+
+
+SIBLINGS = [
+    [40, 41, 42],
+    [43],
+    [44, 45],
+    [46, 47, 48, 49, 52, 53],
+    [2],
+    [50, 51],
+    [54, 55, 56],
+    [57],
+    [58, 59, 60],
+    [61],
+]
 UNORDERED = [0, 2, 0, 1, 0, 0, 1, 0, 0, 0]
 
 
@@ -216,6 +241,28 @@ def test_siblings_of_a_prompt_share_its_row_until_they_are_longer_than_it(
     )
     extend_siblings(sharing_model, read, given.question_B, given.ids_BT, given.response_BT)
     assert shapes == [(3, 4 * length) if folds(sharing_model) else (9, length)]
+    extend_siblings(sharing_model, read, given.question_B[:3], given.ids_BT[:3], given.response_BT[:3])
+    assert shapes[1] == ((1, 3 * length) if folds(sharing_model) else (3, length))
+
+
+def test_answers_longer_than_their_prompts_are_read_as_any_others(sharing_model: PreTrainedModel, paint: Paint) -> None:
+    world, asked = World.of(sharing_model, paint), [2, 0, 2]
+    answers = [[40 + k % 20 for k in range(2 * len(world.prompts[0].ids))], [2], [43, 44]]
+    student = student_of(sharing_model)
+    with torch.no_grad():
+        shared = student.score(student.read(world.prompts), rollouts(answers, asked), None).logp_BT
+        for row, (question, answer) in enumerate(zip(asked, answers, strict=True)):
+            plain = plain_logp(sharing_model, world.prompts[question], answer)
+            assert (shared[row, : len(answer)] - plain).abs().max() < NATS
+
+
+@pytest.mark.parametrize(("attention", "takes_masks"), [("sdpa", True), ("eager", True), ("flash_attention_2", False)])
+def test_siblings_share_a_row_only_where_attention_takes_a_mask_of_our_own(
+    tiny_named: Callable[[str], PreTrainedModel], attention: str, takes_masks: bool
+) -> None:
+    model = tiny_named("qwen3_vl")
+    model.config.get_text_config(decoder=True)._attn_implementation = attention
+    assert folds(model) is takes_masks
 
 
 def test_a_model_told_to_read_apart_has_the_gradient_of_one_that_shares(
