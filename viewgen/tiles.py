@@ -53,7 +53,7 @@ class TileIndex:
             if not self.merge_nats:
                 places.append((n, self.boxes[n]))
             elif not any(overlap_area(self.boxes[n], box) for _, box in places):
-                places.append((n, self._merged(logit_N, n)))
+                places.append((n, self._merged(logit_N, n, [box for _, box in places])))
         scores = margins(self.box_N4, logit_N, places)
         return tuple(
             Region(phrase=phrase, box=box, source="retrieval", score=score, rank=rank, retrieval_rank=order.index(n))
@@ -78,23 +78,30 @@ class TileIndex:
         logit_N = np.mean([self.logits(phrase) for phrase in phrases], axis=0)
         return self.boxes[int(np.where(apart_N, logit_N, -np.inf).argmax())]
 
-    def _merged(self, logit_N: Float[np.ndarray, " N"], chosen: int) -> Box:
+    def _merged(self, logit_N: Float[np.ndarray, " N"], chosen: int, apart_from: Sequence[Box]) -> Box:
         # Larger tiles around the chosen one would only blur where it says the thing is.
         near_N = overlaps_one(self.box_N4, self.boxes[chosen]) & (
             self.box_N4[:, 2] - self.box_N4[:, 0] <= self.boxes[chosen].width
         )
         alike_N = logit_N >= logit_N[chosen] - self.merge_nats
-        return union(self.boxes[n] for n in np.flatnonzero(near_N & alike_N).tolist())
+        place = self.boxes[chosen]
+        for n in np.flatnonzero(near_N & alike_N).tolist():
+            wider = union((place, self.boxes[n]))
+            if not any(overlap_area(wider, box) for box in apart_from):
+                place = wider
+        return place
 
 
 def tile_boxes(width: int, height: int, tile_px: Sequence[int], stride_px: Sequence[int]) -> tuple[Box, ...]:
     """Every tile of an image, by size, row by row; the last of a row or column ends at the image's edge.
 
-    A tile larger than the image is cut to the image's shorter side."""
+    A tile larger than the image is cut to the image's shorter side, and its step in the same ratio: else a strip would
+    have places that no tile shows."""
     boxes: list[Box] = []
     for tile, stride in zip(tile_px, stride_px, strict=True):
         side = min(tile, width, height)
-        columns, rows = _starts(width, side, stride), _starts(height, side, stride)
+        step = max(1, stride * side // tile)
+        columns, rows = _starts(width, side, step), _starts(height, side, step)
         boxes += [Box(x, y, x + side, y + side) for y in rows for x in columns]
     return tuple(dict.fromkeys(boxes))
 

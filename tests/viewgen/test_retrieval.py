@@ -60,8 +60,15 @@ def test_every_pixel_lies_in_a_tile_of_each_size() -> None:
 
 
 def test_a_tile_larger_than_the_image_is_cut_to_its_shorter_side() -> None:
-    boxes = tile_boxes(100, 60, (48, 200, 300), (48, 50, 50))
-    assert boxes[6:] == (Box(0, 0, 60, 60), Box(40, 0, 100, 60))  # once, though two sizes ask for it
+    boxes = tile_boxes(100, 60, (48, 200, 300), (48, 100, 150))
+    assert boxes[6:] == tuple(Box(x, 0, x + 60, 60) for x in (0, 30, 40))  # once, though two sizes ask for it
+
+
+def test_tiles_cut_to_a_strip_leave_no_place_of_it_out() -> None:
+    # Steps of half a tile: half of 100 px, where 112 or 224 px would leave gaps.
+    boxes = tile_boxes(1000, 100, (224, 448), (112, 224))
+    assert boxes == tuple(Box(x, 0, x + 100, 100) for x in range(0, 901, 50))
+    assert tile_boxes(5, 1, (448,), (16,)) == tuple(Box(x, 0, x + 1, 1) for x in range(5))
 
 
 def test_a_margin_is_the_lead_over_the_best_tile_elsewhere() -> None:
@@ -106,6 +113,12 @@ def test_neighbours_that_fit_about_as_well_are_merged_and_places_do_not_overlap(
     assert [region.box for region in found] == [Box(10, 0, 50, 20), ROW[6], ROW[9]]
     assert [region.score for region in found] == [2.0, -2.0, -3.0]
     assert [region.retrieval_rank for region in found] == [0, 3, 4]
+
+
+def test_a_neighbour_that_would_reach_into_a_better_place_is_not_merged() -> None:
+    # Tile 3 fits about as well as tile 4, but shares pixels with the place of tile 2.
+    found = by_hand([0, 0, 5, 2.5, 3, 2.4, 0, 0, 0, 0], ROW, merge_nats=1.0, num_best=2).regions("x")
+    assert [region.box for region in found] == [ROW[2], Box(40, 0, 70, 20)]
 
 
 def test_only_tiles_that_overlap_the_best_one_are_merged_with_it() -> None:
