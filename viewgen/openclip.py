@@ -141,8 +141,8 @@ def _place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """What the settings mean on this machine: auto is the GPU in float16, or the CPU in float32."""
     try:
         place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=place).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise ModelError(f"device {device!r} cannot be used: {_first_line(error)}. Use auto or cpu.") from error
     if dtype == "auto":
         dtype = "float32" if place.type == "cpu" else "float16"

@@ -521,3 +521,7 @@ def test_a_device_that_is_not_there_is_refused(checkpoint: Path, text_encoder: P
     assert refusal(checkpoint, text_encoder, device="gpu") == (
         "device 'gpu' is not one that torch knows. Expected auto, cpu or cuda."
     )
+    for name in ("meta", "hpu", "vulkan"):  # torch knows these names, but no numbers come back from such devices here
+        said = refusal(checkpoint, text_encoder, device=name)
+        assert said.startswith(f"device {name!r} cannot be used: ")
+        assert said.endswith(". Say auto or cpu.")

@@ -124,7 +124,7 @@ def test_a_gpu_gives_nearly_the_same_vectors() -> None:
     assert (cpu.embed_texts(texts) - gpu.embed_texts(texts)).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("device", ["cudo", "cuda:99"])
+@pytest.mark.parametrize("device", ["cudo", "cuda:99", "meta", "hpu"])
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(ModelError, match=rf"^device '{device}' cannot be used: .*\. Use auto or cpu\.$"):
         load_model("embedded:drawn-clip", device=device)

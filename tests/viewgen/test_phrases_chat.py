@@ -232,6 +232,7 @@ def test_an_answer_without_content_names_nothing(endpoint: Endpoint) -> None:
         ('["Where", "is", "the cat", "on"]', ["Where", "is"]),  # two at most here
         ("the cat", []),
         ("[" * 20_000, []),
+        ("[" + '{"a":' * 20_000 + "1" + "}" * 20_000 + "]", []),
         ("", []),
     ],
 )
@@ -266,8 +267,12 @@ def test_the_model_is_told_without_a_hash(endpoint: Endpoint) -> None:
         ({"kind": "spacy", "model": "m", "base_url": "http://a/v1"}, "base_url and key_env belong together"),
         ({"kind": "chat", "model": "m", "base_url": "127.0.0.1:8000"}, "base_url is '127.0.0.1:8000': expected"),
         ({"kind": "chat", "model": "m", "base_url": "http://a:b/v1"}, "base_url is 'http://a:b/v1': expected"),
+        ({"kind": "chat", "model": "m", "base_url": "http://a b/v1"}, "base_url is 'http://a b/v1': expected"),
+        ({"kind": "chat", "model": "m", "base_url": "http://a..b/v1"}, "base_url is 'http://a..b/v1': expected"),
+        ({"kind": "chat", "model": "m", "base_url": "http://a/größe/v1"}, "base_url is 'http://a/größe/v1': expected"),
         ({"kind": "chat", "model": "m", "base_url": "http://u:p@a/v1"}, "base_url holds a name or password"),
         ({"timeout_s": 0}, "timeout_s is 0.0: expected more than 0"),
+        ({"timeout_s": float("inf")}, "timeout_s is inf: expected at most 86400, a day"),
         ({"concurrency": 0}, "concurrency is 0: expected more than 0"),
         ({"max_attempts": 0}, "max_attempts is 0: expected more than 0"),
         ({"backoff_s": -1}, "backoff_s is -1.0: expected 0 or more"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
@@ -132,7 +133,16 @@ def test_a_folder_that_lacks_something_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_weights_that_are_missing_are_refused_and_not_made_up(folder: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(folder, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    del weights["model.layers.0.mlp.up_proj.weight"]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"its weights lack 1 .*first model\.layers\.0\.mlp\.up_proj\.weight\)\. Use"):
+        phrase_finder(config(model))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", "meta", "hpu"])
 def test_a_device_that_is_not_here_is_refused(folder: Path, device: str) -> None:
     with pytest.raises(ModelError, match=rf"^phrases\.device is '{device}': torch"):
         phrase_finder(config(folder, device=device))

@@ -56,6 +56,10 @@ def device_of(config: DetectorConfig) -> torch.device:
         raise ModelError(
             f"device {config.device!r} is not there: torch finds {torch.cuda.device_count()} GPUs. Say cpu."
         )
+    try:
+        torch.zeros(1, device=device).cpu()  # torch knows names of devices that it was not built for
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ModelError(f"device {config.device!r} cannot be used: {first_line(error)}. Say auto or cpu.") from None
     return device
 
 

@@ -42,7 +42,7 @@ def _listed(answer: str) -> list[str]:
     for flat in reversed(re.findall(r"\[[^\[\]]*\]", answer)):
         try:
             return [text for text in json.loads(flat) if isinstance(text, str)]
-        except ValueError:
+        except (ValueError, RecursionError):  # braces may nest without end
             continue
     return []
 

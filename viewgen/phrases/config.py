@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from viewgen.records import Phrase
 from viewgen.settings import STRICT
 
+_A_DAY_S = 86_400
 _ABOVE_ZERO = ("timeout_s", "concurrency", "max_attempts", "max_new_tokens", "batch_size", "max_phrases")
 
 
@@ -31,7 +32,7 @@ class PhrasesConfig:
     key_env: str = ""
     """chat: the environment variable that holds the endpoint's key. Empty: the endpoint wants none."""
     timeout_s: float = 60.0
-    """chat: seconds to wait for a connection or for bytes of an answer, more than 0. Ours."""
+    """chat: seconds to wait for a connection or for bytes of an answer, more than 0 and at most a day. Ours."""
     max_attempts: int = 5
     """chat: how often a question is sent when the endpoint is busy, fails or is silent, 1 or more. Ours."""
     backoff_s: float = 1.0
@@ -52,6 +53,8 @@ class PhrasesConfig:
         for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
+        if self.timeout_s > _A_DAY_S:
+            raise ValueError(f"timeout_s is {self.timeout_s}: expected at most {_A_DAY_S}, a day")
         if not 0 <= self.backoff_s < float("inf"):
             raise ValueError(f"backoff_s is {self.backoff_s}: expected 0 or more")
         if self.kind == "rules" and (self.model or self.base_url):
@@ -67,9 +70,10 @@ class PhrasesConfig:
         try:
             url = urlsplit(self.base_url)
             usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+            str(url.hostname).encode("idna")  # as a connection will
         except ValueError:
             usable = False
-        if not usable or url.query or url.fragment:
+        if not usable or url.query or url.fragment or " " in self.base_url or not url.path.isascii():
             raise ValueError(f"base_url is {self.base_url!r}: expected something like http://127.0.0.1:8000/v1")
         if url.username or url.password:
             raise ValueError("base_url holds a name or password: name an environment variable in key_env instead")

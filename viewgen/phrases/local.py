@@ -86,10 +86,15 @@ def load_local(config: PhrasesConfig) -> LocalFinder:
     transformers = import_module("transformers")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        net = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype="auto")
+        net, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype="auto", output_loading_info=True
+        )
     except Exception as error:  # transformers raises many kinds for files that do not fit
         said = " ".join(str(error).split())[:200]
         raise ModelError(f"{folder}: not a language model that transformers can load: {said}") from error
+    if missing := sorted(report["missing_keys"]):  # transformers fills them in at random, with a warning at most
+        lack = f"its weights lack {len(missing)} that its config.json asks for (first {missing[0]})"
+        raise ModelError(f"{folder}: {lack}. Use files that belong together.")
     net.generation_config = transformers.GenerationConfig(
         do_sample=False,
         max_new_tokens=config.max_new_tokens,
@@ -109,6 +114,10 @@ def _device(name: str) -> str:
         raise ModelError(f"phrases.device is {name!r}: torch knows no such device. Say auto, cpu or cuda.") from None
     if device.type == "cuda" and (device.index or 0) >= num_gpus:
         raise ModelError(f"phrases.device is {name!r}: torch finds {num_gpus} GPUs here. Say auto or cpu.")
+    try:
+        torch.zeros(1, device=device).cpu()  # torch knows names of devices that it was not built for
+    except (RuntimeError, AssertionError, ImportError):
+        raise ModelError(f"phrases.device is {name!r}: torch cannot use it here. Say auto or cpu.") from None
     return str(device)
 
 
