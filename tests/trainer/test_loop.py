@@ -106,6 +106,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_bits_of_one_that_was_not(
     assert [line["step"] for line in timeless[1]] == [1, 2, 3, 4]
 
 
+def test_a_run_in_bfloat16_clips_its_gradient_and_goes_on_with_float32_twins(drawn_views: Path, tmp_path: Path) -> None:
+    half = ModelConfig(student="embedded:drawn-vlm", dtype="bfloat16")
+    small = OptimizerConfig(lr=1e-6, lr_end=1e-6)
+    train(config(drawn_views, model=half, optimizer=small, loop=LoopConfig(steps=2)), tmp_path / "run", "")
+    assert all(line["grad_norm"] > 0 for line in read_metrics(tmp_path / "run" / "metrics.jsonl"))
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step-000002" / "trainer_state.pt")
+    assert {twin.dtype for twin in state["optimizer"]["twins"]} == {torch.float32}
+    assert {weight.dtype for weight in weights(tmp_path / "run", 2).values()} == {torch.bfloat16}
+
+
 def test_a_checkpoint_is_loaded_by_plain_transformers_and_answers(drawn_views: Path, tmp_path: Path) -> None:
     train(config(drawn_views), tmp_path / "run", "")
     folder = tmp_path / "run" / "checkpoints" / "step-000004"
