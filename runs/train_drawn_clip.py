@@ -135,7 +135,8 @@ def judge(
         margin = min(region.score for region in regions if region.rank == 0)
         shown = None
         if isinstance(evidence, Evidence):
-            shown = min((containment(sign.box, evidence.boxes[0]) for sign in each.signs), default=0.0)
+            boxes = evidence.boxes  # two where signs are far apart: each sign counts where it is shown best
+            shown = min((max(containment(sign.box, box) for box in boxes) for sign in each.signs), default=0.0)
         outcomes.append(Outcome(margin, shown))
     return outcomes
 
