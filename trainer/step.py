@@ -28,7 +28,8 @@ class StepConfig:
     gate: GateConfig
     loss: LossConfig
     micro_batch: int = 0
-    """Rollouts in one forward and backward pass; 0 takes all at once. Changes memory, never the gradient."""
+    """Rollouts in one forward and backward pass; 0 takes all at once. Scoring reads both views of them together. Changes
+    memory, and the gradient by no more than rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

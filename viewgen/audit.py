@@ -34,6 +34,8 @@ from viewgen.retrieval import Retriever
 
 __all__ = ["AuditConfig", "Auditor", "evidence_overlap", "flags", "measure"]
 
+_CUTS = frozenset({"crop", "crop_exact"})
+"""Positives that show the evidence and little else: what negatives are like, or should be."""
 _PLAIN = ("crop", "crop_exact", "random_crop", "full")
 """Positives whose pixels are those of the image."""
 _MASKS = ("masked", "mask_random")
@@ -50,13 +52,14 @@ def measure(views: Sequence[View], evidence: Evidence) -> tuple[View, ...]:
 
 
 def partners_of(views: Sequence[View]) -> list[int]:
-    """For each view the number of the positive it is compared with: the first of its evidence box, else the first."""
+    """For each view the number of the positive it is compared with: of its evidence box, else of any; a cut of the
+    evidence, else whatever positive comes first."""
+    positives = [n for n, view in enumerate(views) if view.role == "positive"]
+    positives.sort(key=lambda n: views[n].made_as not in _CUTS)  # stable: cuts first, each sort in the order given
     firsts: dict[object, int] = {}
-    for n, view in enumerate(views):
-        if view.role == "positive":
-            firsts.setdefault(view.params.get("evidence_box", 0), n)
-    first = min(firsts.values())
-    return [firsts.get(view.params.get("evidence_box", 0), first) for view in views]
+    for n in positives:
+        firsts.setdefault(views[n].params.get("evidence_box", 0), n)
+    return [firsts.get(view.params.get("evidence_box", 0), positives[0]) for view in views]
 
 
 def picture(view: View) -> Image.Image | None:

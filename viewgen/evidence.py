@@ -30,9 +30,10 @@ class EvidenceConfig:
     min_score: float = 0.35
     """Least score of a detector's region, 0 to 1. 0.35 is Grounding DINO's own box threshold; V* believes 0.5, then 0.3;
     Zooming without Zooming 0.75 of SAM 3. Depends on the model."""
-    min_margin: float = 0.0
+    min_margin: float = 1.0
     """Least score of a retrieval region, in nats, 0 or more: how far its logit is above the best tile elsewhere.
-    Depends on the model; choose it on questions about absent objects. Regions of other sources need none."""
+    Depends on the model; choose it on questions about absent objects. Ours: under the model's own temperature, e times
+    as likely as any other place. Regions of other sources need none."""
     ambiguity: float = 0.1
     """A detector's box that scores at most this below the phrase's best one, and shows another place, conflicts with it;
     0 to 1; 0 leaves ties alone. Milder than Zooming without Zooming, which takes exactly one box above 0.75 or none."""

@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from viewgen.errors import ShardError
-from viewgen.progress import counted
+from viewgen.progress import counted, printable
 from viewgen.recipe import Connection
 from viewgen.schema import TABLES, DataType
 from viewgen.shards import ViewSet
@@ -259,4 +259,4 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))

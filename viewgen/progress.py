@@ -101,6 +101,11 @@ def counted(num: int, unit: str) -> str:
     return f"{num:,} {unit}{'' if num == 1 else 's'}"
 
 
+def printable(text: str) -> str:
+    """Text from data as a terminal may show it: what would move its cursor or change its colours is spelt out."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 def duration(seconds: float) -> str:
     """Seconds in the words people use: 42 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)

@@ -7,7 +7,6 @@ Boxes are x0, y0, x1, y1 in pixels of the upright source image."""
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections import defaultdict
@@ -18,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import polars as pl
+from jinja2.utils import htmlsafe_json_dumps
 
 from viewgen.errors import ImageError, ShardError
 from viewgen.images import ImageConfig, open_picture
@@ -203,7 +203,7 @@ def _shrunk(
 
 def _size(card: Card) -> int:
     """Bytes of a card in the page, without its pictures but with their names."""
-    return len(json.dumps(card, default=str)) + 32 * (1 + len(card.get("views", ())))
+    return len(htmlsafe_json_dumps(card, default=str)) + 32 * (1 + len(card.get("views", ())))
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold

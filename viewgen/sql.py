@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, time
@@ -19,7 +20,7 @@ import duckdb
 
 from viewgen.errors import QueryError
 from viewgen.inspect import connect
-from viewgen.progress import counted
+from viewgen.progress import counted, printable
 from viewgen.recipe import Connection
 from viewgen.shards import ViewSet
 
@@ -27,6 +28,9 @@ MOST_SHOWN = 200
 """Rows of a printed table; CSV and JSON have them all."""
 WIDEST = 80
 """Characters of a cell in a printed table."""
+
+
+_END = re.compile(r";\s*(--[^\n]*\s*)*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +60,12 @@ def ask(view_set: ViewSet, query: str) -> Answer:
 
 
 def _one_select(connection: Connection, query: str) -> str:
-    """The query's text without a closing semicolon."""
+    """The query's text without a closing semicolon and what is remarked behind it."""
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
         raise QueryError(f"the query holds {kinds}: expected one SELECT, which reads and changes nothing.")
-    return str(statements[0].query).strip().removesuffix(";")
+    return _END.sub("", str(statements[0].query))
 
 
 def _without_bytes(select: str, kinds: Sequence[Any]) -> str:
@@ -154,7 +158,7 @@ def _cell(value: object) -> str:
     """One line of at most WIDEST characters."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = "NULL" if value is None else " ".join(_plain(value).split())
+    text = "NULL" if value is None else printable(" ".join(_plain(value).split()))
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 

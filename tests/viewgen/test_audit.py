@@ -175,6 +175,16 @@ def test_a_negative_is_compared_with_the_positive_of_its_own_box(image: Image.Im
     assert [audit.same_size for audit in found[3:]] == [False, True, False]
 
 
+def test_a_cut_is_the_measure_of_negatives_before_the_full_image(image: Image.Image) -> None:
+    boxes = (BOX, Box(100, 80, 130, 110))
+    views = [
+        replace(view("full", image), role="positive"),
+        *(cut(image, "crop", box, params={"evidence_box": n}) for n, box in enumerate(boxes)),
+        *(cut(image, "off_region", Box(0, 0, 30, 30), params={"evidence_box": n}) for n in (0, 1)),
+    ]
+    assert partners_of(views) == [1, 1, 2, 1, 2]
+
+
 def test_pixels_are_read_from_the_encoded_view_where_they_are_not_kept(image: Image.Image) -> None:
     views = [cut(image, "crop", BOX), cut(image, "off_region", Box(0, 0, 40, 20)), view("masked", filled(image, BOX))]
     assert audits(*views) == audits(*(replace(one, pixels=None) for one in views))

@@ -229,3 +229,13 @@ def test_every_query_of_the_documents_runs_in_the_folder_of_a_view_set(
         plain = re.sub(r"\b(FROM|JOIN) (images|questions|views|rejects)\b", r"\1 '\2/*.parquet'", query)
         with duckdb.connect() as connection:
             assert connection.execute(plain).fetchall()[0] == first
+
+
+def test_what_would_move_the_cursor_is_spelt_out(built: Path) -> None:
+    answer = ask(ViewSet.open(built), "SELECT chr(27) || '[31mred' AS word")
+    assert "\\x1b[31mred" in as_table(answer)
+    assert "\x1b" not in as_table(answer)
+
+
+def test_a_remark_behind_the_semicolon_is_no_part_of_the_query(built: Path) -> None:
+    assert ask(ViewSet.open(built), "SELECT 1 AS one; -- done\n").rows == ((1,),)

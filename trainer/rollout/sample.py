@@ -29,9 +29,10 @@ def sample_rollouts(
 ) -> Rollouts:
     """G answers to each prompt, row q of `prompts`.
 
-    `never_ids` are not sampled (image placeholders would break positions); any of `eos_ids` ends an answer. The
-    generator lives on the CPU, so that equal seeds give equal answers on every device up to rounding of the logits."""
+    `never_ids` are not sampled (image placeholders would break positions); any of `eos_ids` ends an answer. Equal
+    seeds give equal answers on one kind of device."""
     device = model.device
+    source = _on_device(generator, device)
     num_rows, max_new = prompts.num_rows * config.num_siblings, config.max_new_tokens
     question_B = torch.arange(prompts.num_rows, device=device).repeat_interleave(config.num_siblings)
     state = branch(prompts, question_B)
@@ -43,7 +44,7 @@ def sample_rollouts(
     stop_V[list(eos_ids)] = True
     for step in range(max_new):
         plain_NV = widened(head(model)(state.last_BD)).log_softmax(-1)
-        ids_N, logp_N = _draw(plain_NV, config.temperature, never_ids, generator)
+        ids_N, logp_N = _draw(plain_NV, config.temperature, never_ids, source)
         ids_BT[alive, step], response_BT[alive, step] = ids_N, True
         logp_BT[alive, step], plain_logp_BT[alive, step] = logp_N, plain_NV.gather(1, ids_N[:, None])[:, 0]
         going_N = ~stop_V[ids_N]
@@ -68,6 +69,14 @@ def sample_rollouts(
     )
 
 
+def _on_device(generator: Generator, device: torch.device) -> Generator:
+    """A generator where the logits are, seeded by the given one: a number per token of a vocabulary is much to carry."""
+    if generator.device == device:
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return Generator(device).manual_seed(seed)
+
+
 def _draw(
     plain_NV: Float[Tensor, "N V"], temperature: float, never_ids: Collection[int], generator: Generator
 ) -> tuple[Int[Tensor, " N"], Float[Tensor, " N"]]:
@@ -79,6 +88,6 @@ def _draw(
         return ids_N, torch.zeros_like(ids_N, dtype=plain_NV.dtype)
     logp_NV = (allowed_NV / temperature).log_softmax(-1)
     # Gumbel's way: one uniform number per token of the vocabulary, no sorting, no sum that must be 1.
-    noise_NV = torch.rand(logp_NV.shape, generator=generator).clamp_(min=1e-20).log_().neg_().log_().neg_()
-    ids_N = (logp_NV + noise_NV.to(logp_NV.device)).argmax(-1)
+    uniform_NV = torch.rand(logp_NV.shape, generator=generator, device=generator.device)
+    ids_N = (logp_NV + uniform_NV.clamp_(min=1e-20).log_().neg_().log_().neg_()).argmax(-1)
     return ids_N, logp_NV.gather(1, ids_N[:, None])[:, 0]

@@ -177,6 +177,10 @@ def test_a_page_stops_growing_at_its_limit(read_by_models: Path, tmp_path: Path,
     assert "drawn by seed" not in whole.text
 
 
+def test_words_that_the_page_must_escape_count_as_long_as_they_become() -> None:
+    assert viewgen.sheet._size({"question": "<" * 1000}) > 6000
+
+
 def test_equal_sets_give_equal_pages_and_the_view_set_stays_as_it_was(
     read_by_models: Path, tmp_path: Path, all_bytes: Any
 ) -> None:
