@@ -1,7 +1,7 @@
 """Does the audit tell negatives that show the evidence from those that do not? On drawn scenes, where truth is known.
 
 Run:      python -m benchmarks.audit_proof [--seed 2] [--detector embedded:drawn-dino]
-Expected: some minutes on one core; a table, and as its last line one JSON object.
+Expected: about 45 seconds on two cores; a table, and as its last line one JSON object.
 
 Leaking negatives are of two groups. `recorded`: the records are right, so place and pixels can tell. `hidden`: the
 records say that the negative lies off the evidence, because the evidence box is elsewhere than the sign, or because the

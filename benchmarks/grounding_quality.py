@@ -1,7 +1,7 @@
 """How good the evidence is, on drawn scenes that no model was trained on: by retrieval, by a detector, by both.
 
 Run:      python -m benchmarks.grounding_quality        (--scenes 20 for a quick look, --kinds retrieval for one alone)
-Expected: about 3 minutes on two cores; a table, and as its last line one JSON object.
+Expected: about 40 seconds on two cores; a table, and as its last line one JSON object.
 
 Scenes of a seed of their own are drawn to files and read through the recipe's query; phrases, regions and evidence are
 those of a build, by the recipe's settings but for the kind of regions. True boxes are used to measure, and for nothing

@@ -1,7 +1,7 @@
 """What our own code costs around the models that find regions, and what batching gains.
 
 Run:      python -m benchmarks.grounding_speed          (--quick: fewer images, one turn)
-Expected: about 6 minutes on two idle cores; two tables, and as its last line one JSON object.
+Expected: about 5 minutes on two idle cores; two tables, and as its last line one JSON object.
 
 All in one run: contenders take turns, and the median of each counts, after one turn that does not count. The stage is
 that of a build: image files are decoded in a thread ahead of the models, phrases are looked for in some images at a time,
