@@ -109,9 +109,10 @@ class Batches:
     def __init__(self, views: ViewSet, data: DataConfig, writer: PromptWriter, seed: int) -> None:
         self._views, self._data, self._writer, self._seed = views, data, writer, seed
         self._by_image: dict[str, list[StoredSample]] = {}
+        known = {role: views.view_kinds(role) for role in ("positive", "negative")}
         for role, kind in (("positive", data.positive), ("negative", data.negative)):
-            if kind in views.view_kinds() and kind not in (known := views.view_kinds(role)):
-                held = ", ".join(known)
+            if kind not in known[role] and any(kind in kinds for kinds in known.values()):
+                held = ", ".join(known[role])
                 raise DataError(f"data.{role} = {kind!r}: is no {role} view in {views.path}. Expected one of: {held}.")
         samples = views.samples(data.split, [data.positive, data.negative])
         for sample in of_kinds(samples, data.question_kinds, "data", views.path):

@@ -38,7 +38,7 @@ def choose_donors(candidates: Sequence[Candidate], seed: int, how: Literal["rand
     chosen: dict[str, str] = {}
     for number, order_N in enumerate(_orders(ordered, seed, how)):
         for other in order_N:
-            is_other_image = ordered[other].image_id != ordered[number].image_id
+            is_other_image = other >= 0 and ordered[other].image_id != ordered[number].image_id
             if is_other_image and things[other].isdisjoint(things[number]):
                 chosen[ordered[number].question_id] = ordered[other].question_id
                 break
@@ -52,10 +52,21 @@ def _orders(ordered: Sequence[Candidate], seed: int, how: str) -> Iterator[Itera
         return
     vectors = [candidate.vector_D for candidate in ordered if candidate.vector_D is not None]
     assert len(vectors) == len(ordered), "every candidate has a vector when the nearest is asked for"
-    vectors_ND = np.stack(vectors) if vectors else np.zeros((0, 0))
-    for vector_D in vectors_ND:
+    if vectors:
+        yield from nearest(np.stack(vectors), [candidate.image_id for candidate in ordered], len(ordered))
+
+
+def nearest(vector_ND: Float[np.ndarray, "N D"], image_N: Sequence[str], num: int) -> Int[np.ndarray, "N K"]:
+    """For each unit vector the positions of the `num` most similar ones that belong to another image, best first; -1
+    where there are too few. Of equal ones the first counts."""
+    name_N = np.array(image_N)
+    found_NK = np.full((len(vector_ND), num), -1)
+    for n, vector_D in enumerate(vector_ND):
+        other_M = np.flatnonzero(name_N != name_N[n])
         # Rounded: processors differ in the last bits of a sum, and equal crops must stay equal.
-        yield np.argsort(-np.round(vectors_ND @ vector_D, 6), kind="stable")
+        best_K = other_M[np.argsort(-np.round(vector_ND[other_M] @ vector_D, 6), kind="stable")][:num]
+        found_NK[n, : len(best_K)] = best_K
+    return found_NK
 
 
 def _random_orders(ordered: Sequence[Candidate], seed: int) -> Iterator[Int[np.ndarray, " N"]]:

@@ -53,6 +53,10 @@ class PictureError(ImageError):
         self.what = what
 
 
+MOST_MEGAPIXELS = 178
+"""Pillow refuses more as a decompression bomb."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
     """How much image is let in: a small file can unfold to more pixels than memory holds."""
@@ -65,8 +69,9 @@ class ImageConfig:
     """Size of the file in millions of bytes, above 0. Ours: the largest photographs have some 50."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_megapixels <= 178:
-            raise ValueError(f"max_megapixels is {self.max_megapixels}: expected more than 0 and at most 178")
+        if not 0 < self.max_megapixels <= MOST_MEGAPIXELS:
+            most = f"expected more than 0 and at most {MOST_MEGAPIXELS}"
+            raise ValueError(f"max_megapixels is {self.max_megapixels}: {most}")
         if not 0 < self.max_file_mb < math.inf:
             raise ValueError(f"max_file_mb is {self.max_file_mb}: expected more than 0")
 
@@ -115,8 +120,9 @@ def open_picture(path: Path, config: ImageConfig) -> Picture:
 
 
 def decode(data: bytes, config: ImageConfig | None = None) -> Image.Image:
-    """An image file's bytes -> upright RGB pixels. Raises PictureError."""
-    most = (config or ImageConfig()).max_megapixels
+    """An image file's bytes -> upright RGB pixels; without settings, of any size that settings may allow: a view set
+    holds what its own build let in. Raises PictureError."""
+    most = config.max_megapixels if config else MOST_MEGAPIXELS
     try:
         with _QUIET, Image.open(io.BytesIO(data)) as opened:
             megapixels = opened.width * opened.height / 1e6

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from pydantic import ConfigDict
 
@@ -219,18 +219,6 @@ class Retriever:
             (vector_D,) = self.clip.embed_texts([text]).numpy()
             self.texts.put(text, vector_D)
         return vector_D
-
-
-def nearest(vector_ND: Float[np.ndarray, "N D"], image_N: Sequence[str], num: int) -> Int[np.ndarray, "N K"]:
-    """For each unit vector the positions of the `num` most similar ones that belong to another image, best first; -1
-    where there are too few. Of equal ones the first counts."""
-    name_N = np.array(image_N)
-    found_NK = np.full((len(vector_ND), num), -1)
-    for n, vector_D in enumerate(vector_ND):
-        other_M = np.flatnonzero(name_N != name_N[n])
-        best_K = other_M[np.argsort(-(vector_ND[other_M] @ vector_D), kind="stable")][:num]
-        found_NK[n, : len(best_K)] = best_K
-    return found_NK
 
 
 def _content(image: Image.Image) -> bytes:

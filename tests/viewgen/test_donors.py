@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from viewgen.donors import Candidate, choose_donors
+from viewgen.donors import Candidate, choose_donors, nearest
 
 
 def candidate(name: str, image: str, *phrases: str, vector: tuple[float, ...] | None = None) -> Candidate:
@@ -99,3 +99,10 @@ def test_when_one_leaves_only_those_whom_it_gave_to_get_another_donor(how: str) 
         assert {name for name in after if after[name] != before[name]} == {
             name for name in after if before[name] == gone
         }
+
+
+def test_the_nearest_pictures_are_of_other_images() -> None:
+    vector_ND = np.array([[1.0, 0.0], [1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    found = nearest(vector_ND, ["a", "a", "b", "c"], 2)
+    assert found.tolist() == [[2, 3], [2, 3], [0, 1], [2, 0]]
+    assert nearest(vector_ND[:2], ["a", "b"], 2).tolist() == [[1, -1], [0, -1]]

@@ -230,3 +230,10 @@ def test_an_image_just_inside_the_limit_is_opened_and_pillow_stays_silent() -> N
 def test_limits_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*: expected more than 0"):
         ImageConfig(**wrong)
+
+
+def test_what_a_build_let_in_is_decoded_again_without_its_settings() -> None:
+    large = file_of(Image.new("1", (9_500, 9_500)))  # 90 megapixels, above the default of builds
+    with pytest.raises(PictureError, match=r"90\.2 megapixels"):
+        decode(large, ImageConfig())
+    assert decode(large).size == (9_500, 9_500)

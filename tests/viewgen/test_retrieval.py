@@ -16,7 +16,7 @@ from PIL import Image
 from viewgen.boxes import Box
 from viewgen.demo import DemoConfig, Scene, draw_scene, scene_stream
 from viewgen.errors import SettingsError
-from viewgen.retrieval import Recent, RetrievalConfig, Retriever, nearest
+from viewgen.retrieval import Recent, RetrievalConfig, Retriever
 from viewgen.settings import settings_from
 from viewgen.tiles import TileIndex, margins, tile_boxes
 
@@ -148,13 +148,6 @@ def test_the_hardest_tile_fits_all_phrases_best_and_overlaps_no_box() -> None:
     assert index.hardest_tile(["x"], [Box(0, 0, 200, 200)]) is None
     assert index.hardest_tile([], []) is None
     assert index.hardest_tile(["x", "-x", "-x"], []) == ROW[0]  # by the mean, which is a third of the negated logit
-
-
-def test_the_nearest_pictures_are_of_other_images() -> None:
-    vector_ND = np.array([[1.0, 0.0], [1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
-    found = nearest(vector_ND, ["a", "a", "b", "c"], 2)
-    assert found.tolist() == [[2, 3], [2, 3], [0, 1], [2, 0]]
-    assert nearest(vector_ND[:2], ["a", "b"], 2).tolist() == [[1, -1], [0, -1]]
 
 
 def test_pixels_of_the_model_s_own_size_are_those_of_open_clip(retriever: Retriever) -> None:
