@@ -55,7 +55,8 @@ def _complaint(kind: type[Any], path: list[str], error: Mapping[str, Any]) -> st
     if error["type"] == "value_error" and not path:
         return f"{error['ctx']['error']}"
     said = str(error["ctx"]["error"]) if error["type"] == "value_error" else str(error["msg"])
-    return f"setting {name!r} is {error['input']!r}: {said[:1].lower()}{said[1:].removesuffix('.')}. Change it."
+    end = "" if said.endswith(("?", ".")) else "."
+    return f"setting {name!r} is {error['input']!r}: {said[:1].lower()}{said[1:]}{end} Change it."
 
 
 def _settings_at(kind: Any, path: list[str]) -> Any:  # noqa: ANN401 - a dataclass type, found by walking annotations
