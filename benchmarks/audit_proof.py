@@ -24,15 +24,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from viewgen.audit import AuditConfig, Auditor, measure
+from viewgen.audit.auditor import AuditConfig, Auditor, measure
 from viewgen.boxes import Box, containment, overlap_area
-from viewgen.degrade import shrink
-from viewgen.demo import TOKEN_PX, DemoConfig, Scene, Sign, draw_scene, number_question, scene_stream
+from viewgen.decode import encode_png
 from viewgen.detectors import Detector, DetectorConfig, load_detector
-from viewgen.images import encode_png
 from viewgen.records import Evidence, Phrase, Question, Region, Sample, View
-from viewgen.retrieval import RetrievalConfig, Retriever
-from viewgen.views import Cuts, Donor, ViewsConfig, ViewSource, cut_views
+from viewgen.retrieval.retriever import RetrievalConfig, Retriever
+from viewgen.source.demo import TOKEN_PX, DemoConfig, Scene, Sign, draw_scene, number_question, scene_stream
+from viewgen.views.cut_views import Cuts, Donor, ViewsConfig, ViewSource, cut_views
+from viewgen.views.degrade import shrink
 
 TILE_PX = 3 * TOKEN_PX
 RETRIEVAL = RetrievalConfig(model="embedded:drawn-clip", template="{phrase}", tile_px=(TILE_PX,), stride_px=(TOKEN_PX,))

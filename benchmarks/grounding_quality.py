@@ -26,15 +26,15 @@ import torch
 
 from benchmarks.where import ROOT, commit, hardware
 from viewgen.boxes import Box, containment
-from viewgen.config import BuildConfig, read_config
-from viewgen.demo import DemoConfig, write_demo
+from viewgen.build.config import BuildConfig, read_config
 from viewgen.errors import ModelError
-from viewgen.evidence import choose_evidence
-from viewgen.images import open_picture
+from viewgen.grounding.evidence import choose_evidence
+from viewgen.grounding.regions import AskedImage, Finder, region_finder
 from viewgen.phrases import phrase_finder
-from viewgen.recipe import read_questions, root_of
 from viewgen.records import Evidence, Rejection
-from viewgen.regions import AskedImage, Finder, region_finder
+from viewgen.source.demo import DemoConfig, write_demo
+from viewgen.source.images import open_picture
+from viewgen.source.recipe import read_questions, root_of
 
 KINDS = ("retrieval", "detector", "fused")
 PRESENT, ABSENT = ("attribute", "relation"), "absent"

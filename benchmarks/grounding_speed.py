@@ -33,19 +33,19 @@ from PIL import Image
 
 from benchmarks.grounding_models import save_clip, save_dino
 from benchmarks.where import ROOT, commit, hardware
-from viewgen.config import read_config
-from viewgen.demo import DemoConfig, draw_scene, scene_stream
+from viewgen.build.config import read_config
+from viewgen.build.workers import ahead
 from viewgen.detectors import Ask, DetectorConfig
-from viewgen.detectors.zero_shot import load_zero_shot
+from viewgen.detectors.transformers import load_zero_shot
 from viewgen.errors import ModelError
-from viewgen.evidence import EvidenceConfig, choose_evidence
-from viewgen.images import ImageConfig, open_picture
-from viewgen.openclip import ClipModel
+from viewgen.grounding.evidence import EvidenceConfig, choose_evidence
+from viewgen.grounding.regions import AskedImage, Finder, RegionsConfig
 from viewgen.records import Phrase, Question
-from viewgen.regions import AskedImage, Finder, RegionsConfig
-from viewgen.retrieval import RetrievalConfig, Retriever
-from viewgen.tiles import tile_boxes
-from viewgen.workers import ahead
+from viewgen.retrieval.openclip import ClipModel
+from viewgen.retrieval.retriever import RetrievalConfig, Retriever
+from viewgen.retrieval.tiles import tile_boxes
+from viewgen.source.demo import DemoConfig, draw_scene, scene_stream
+from viewgen.source.images import ImageConfig, open_picture
 
 SEED = 7
 AT_ONCE = 8

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from viewgen.manifest import Manifest, PartRecord, write_manifest
-from viewgen.schema import SCHEMA_VERSION, TABLES, DataType
-from viewgen.shards import table_path, write_table
+from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
+from viewgen.viewset.schema import SCHEMA_VERSION, TABLES, DataType
+from viewgen.viewset.shards import table_path, write_table
 
 KINDS = ("crop", "off_region", "off_region_downsampled", "masked", "shuffled_patches")
 IMAGES_PER_PART, QUESTIONS_PER_IMAGE = 32, 6
@@ -99,8 +99,8 @@ def forget(path: Path) -> None:
 
 def ask(folder: Path, query: str) -> dict[str, float]:
     """Seconds and megabytes of opening the view set and of one query, in this process."""
-    from viewgen.shards import ViewSet
-    from viewgen.sql import ask as answer_of
+    from viewgen.report.sql import ask as answer_of
+    from viewgen.viewset.shards import ViewSet
 
     before, start_s, start_cpu_s = bytes_read(), time.perf_counter(), time.process_time()
     view_set = ViewSet.open(folder)
@@ -135,7 +135,13 @@ def make(folder: Path, num_bytes: float, view_bytes: int) -> None:
         num = len(rows["questions"])
         records.append(PartRecord(part=part, num_questions=num, fingerprint="0" * 64, files=files))
     manifest = Manifest(
-        schema_version=SCHEMA_VERSION, made_by={}, seed=0, config={}, models={}, num_parts=num_parts, parts=tuple(records)
+        schema_version=SCHEMA_VERSION,
+        made_by={},
+        seed=0,
+        config={},
+        models={},
+        num_parts=num_parts,
+        parts=tuple(records),
     )
     write_manifest(folder, manifest)
 

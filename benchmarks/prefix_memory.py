@@ -26,8 +26,9 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from trainer.models import Loaded, Student
-from trainer.prompts import Prompt
+from trainer.engine.load import Loaded
+from trainer.engine.models import Student
+from trainer.engine.prompts import Prompt
 
 TEXT: dict[str, Any] = {
     "vocab_size": 512,

@@ -25,12 +25,13 @@ from torch import Generator
 from transformers import PreTrainedModel, Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
 from benchmarks.where import commit, hardware
-from trainer.families import read_apart
+from trainer.engine.families import read_apart
+from trainer.engine.load import Loaded, frozen_copy
+from trainer.engine.models import Student, Teacher
+from trainer.engine.prompts import Prompt
 from trainer.loss import Denominators, LossConfig, distill_loss
-from trainer.models import Loaded, Student, Teacher, frozen_copy
-from trainer.prompts import Prompt
-from trainer.rollout import RolloutConfig, Rollouts
 from trainer.rollout.sample import sample_rollouts
+from trainer.rollouts import RolloutConfig, Rollouts
 
 SEED = 0
 FIRST_WORD = 1000

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer.charts import nice_ticks, place, short, svg_path
+from trainer.report.charts import nice_ticks, place, short, svg_path
 
 PANEL = (380, 250)
 LEFT, RIGHT, TOP, BOTTOM = 50, 365, 34, 205

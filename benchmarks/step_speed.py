@@ -49,11 +49,12 @@ from benchmarks.step_world import (
 )
 from benchmarks.where import ROOT, commit, hardware
 from trainer.batches import Batch
-from trainer.families import read_apart
+from trainer.engine.families import read_apart
+from trainer.engine.load import Loaded
+from trainer.engine.models import Student
 from trainer.gate import GateConfig
 from trainer.loss import LossConfig
-from trainer.models import Loaded, Student
-from trainer.rollout import RolloutConfig
+from trainer.rollouts import RolloutConfig
 from trainer.step import StepConfig, distill_step
 
 SIBLINGS, QUESTIONS, PROMPT_TOKENS = 8, 4, 600

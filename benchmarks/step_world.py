@@ -20,12 +20,14 @@ from torch import Generator, Tensor
 from transformers import PreTrainedModel, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from trainer.batches import Batch
-from trainer.families import family_of, features_of
+from trainer.engine.families import family_of, features_of
+from trainer.engine.load import Loaded, ModelConfig, frozen_copy, load
+from trainer.engine.logprobs import token_terms
+from trainer.engine.models import Reader, Student, Teacher
+from trainer.engine.prefix import branch, head
+from trainer.engine.prompts import Processor, Prompt, PromptConfig, process_images, write_prompt
 from trainer.loss import Denominators, LossConfig, StudentTerms, distill_loss
-from trainer.models import Loaded, ModelConfig, Reader, Student, Teacher, frozen_copy, load, token_terms
-from trainer.prefix import branch, head
-from trainer.prompts import Processor, Prompt, PromptConfig, process_images, write_prompt
-from trainer.rollout import Rollouts
+from trainer.rollouts import Rollouts
 
 NUM_WORDS = 1024
 TOKEN_PX = 16

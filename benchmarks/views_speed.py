@@ -23,16 +23,16 @@ from typing import Any
 from PIL import Image
 
 from viewgen.boxes import Box
-from viewgen.config import BuildConfig, read_config
-from viewgen.cutting import CutTask, cut_all
-from viewgen.evidence import choose_evidence
-from viewgen.images import decode, encode_png
+from viewgen.build.config import BuildConfig, read_config
+from viewgen.build.cutting import CutTask, cut_all
+from viewgen.build.workers import Workers, ahead
+from viewgen.decode import decode, encode_png
+from viewgen.grounding.evidence import choose_evidence
+from viewgen.grounding.regions import AskedImage, RegionsConfig, region_finder
 from viewgen.phrases import find_phrases
-from viewgen.recipe import read_questions, root_of
 from viewgen.records import Annotation, Evidence, Question, Rejection
-from viewgen.regions import AskedImage, RegionsConfig, region_finder
-from viewgen.views import Donor, ViewSource
-from viewgen.workers import Workers, ahead
+from viewgen.source.recipe import read_questions, root_of
+from viewgen.views.cut_views import Donor, ViewSource
 
 ROOT = Path(__file__).parents[1]
 SETS = {"plain": ROOT / "datasets" / "photos.toml", "every kind": ROOT / "datasets" / "photos_kinds.toml"}

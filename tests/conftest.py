@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from viewgen.build import BuildOptions, build_views
-from viewgen.demo import DemoConfig, write_demo
+from viewgen.build.build_views import BuildOptions, build_views
+from viewgen.source.demo import DemoConfig, write_demo
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # else every missing model is asked for again and again
 torch.set_num_threads(1)  # small models: two threads wait for each other more than they work

@@ -1,5 +1,5 @@
 """View sets -> batches of prompts, in an order drawn from a seed; the position can be saved and set again.
-Leaves out: reading files (viewgen.shards), what prompts say (prompts.py). Never asks for answers.
+Leaves out: reading files (viewgen.viewset.shards), what prompts say (prompts.py). Never asks for answers.
 
 Questions of one image come together, so that the image is computed once for all of them."""
 
@@ -15,11 +15,12 @@ from typing import ClassVar
 import numpy as np
 from pydantic import ConfigDict
 
+from trainer.engine.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, write_prompt
 from trainer.errors import DataError
-from trainer.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, write_prompt
+from viewgen.decode import decode
 from viewgen.errors import ViewgenError
 from viewgen.settings import STRICT
-from viewgen.shards import StoredSample, ViewSet, decode
+from viewgen.viewset import StoredSample, ViewSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

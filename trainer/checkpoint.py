@@ -16,8 +16,8 @@ import torch
 from torch import Generator
 from torch.optim import Optimizer
 
+from trainer.engine.load import Loaded
 from trainer.errors import CheckpointError
-from trainer.models import Loaded
 
 STATE = "trainer_state.pt"
 

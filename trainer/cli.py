@@ -83,7 +83,7 @@ def report(
     """Write the run's page, report.html, into its folder."""
     import json
 
-    from trainer.report import readme_picture, write_report
+    from trainer.report.page import readme_picture, write_report
 
     page = write_report(run)
     path = run / "evals" / "summary.json"

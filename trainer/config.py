@@ -10,14 +10,14 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from trainer.batches import DataConfig
+from trainer.engine.load import EMBEDDED, ModelConfig
+from trainer.engine.prompts import PromptConfig
 from trainer.errors import DataError
-from trainer.evaluate import EvalConfig
+from trainer.evaluation.evaluate import EvalConfig
 from trainer.gate import GateConfig
 from trainer.loss import LossConfig
-from trainer.models import EMBEDDED, ModelConfig
 from trainer.optimizer import OptimizerConfig
-from trainer.prompts import PromptConfig
-from trainer.rollout import RolloutConfig
+from trainer.rollouts import RolloutConfig
 from trainer.step import StepConfig
 from viewgen.settings import STRICT, read_toml, settings_from
 

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from trainer.batches import Batch
+from trainer.engine.models import Student
 from trainer.gate import GateConfig
-from trainer.models import Student
 from trainer.step import Step
 
 

@@ -25,8 +25,10 @@ from torch import Generator
 from trainer.batches import Batches, PromptWriter
 from trainer.checkpoint import Progressed, checkpoint_path, latest_checkpoint, load_state, save_checkpoint
 from trainer.config import RunConfig
+from trainer.engine.load import Loaded, check_pair, frozen_copy, load
+from trainer.engine.models import Student, Teacher
 from trainer.errors import CheckpointError, TrainerError
-from trainer.evaluate import (
+from trainer.evaluation.evaluate import (
     accuracy,
     by_kind,
     difference,
@@ -38,11 +40,10 @@ from trainer.evaluate import (
 )
 from trainer.journal import rollout_rows, step_metrics, write_rollouts
 from trainer.metrics import append_metrics, keep_metrics_until
-from trainer.models import Loaded, Student, Teacher, check_pair, frozen_copy, load
 from trainer.optimizer import TwinAdamW, lr_at
 from trainer.step import distill_step
 from viewgen.progress import Progress
-from viewgen.shards import StoredSample, ViewSet
+from viewgen.viewset import StoredSample, ViewSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,13 @@ import torch
 from torch import Generator
 
 from trainer.batches import Batch
+from trainer.engine.logprobs import Scores
+from trainer.engine.models import Student, Teacher
+from trainer.engine.prompts import Prompt
 from trainer.gate import Gate, GateConfig, gate_rollouts
 from trainer.loss import Denominators, Loss, LossConfig, distill_loss, trained_tokens
-from trainer.models import Scores, Student, Teacher
-from trainer.prompts import Prompt
-from trainer.rollout import RolloutConfig, Rollouts
+from trainer.rollout.sample import answer
+from trainer.rollouts import RolloutConfig, Rollouts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class Step:
 def distill_step(student: Student, teacher: Teacher, batch: Batch, config: StepConfig, generator: Generator) -> Step:
     """Answer, score under both views, gate, and add the loss's gradient to the student's."""
     clock = Laps()
-    rollouts = student.answer(batch.student, config.rollout, generator)
+    rollouts = answer(student, batch.student, config.rollout, generator)
     clock.lap("rollout")
     pos, neg = teacher.score(rollouts, batch.positive, batch.negative, config.micro_batch)
     gate = gate_rollouts(pos.logp_BT, neg.logp_BT, rollouts.response_BT, rollouts.question_B, config.gate)

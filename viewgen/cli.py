@@ -72,10 +72,10 @@ def build(
     # Threads of a model that wait for each other would otherwise spin on the cores that encode the views.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from viewgen.build import BuildOptions, build_views
-    from viewgen.inspect import in_words, summarise
+    from viewgen.build.build_views import BuildOptions, build_views
     from viewgen.progress import counted, duration
-    from viewgen.shards import ViewSet
+    from viewgen.report.inspect import in_words, summarise
+    from viewgen.viewset.shards import ViewSet
 
     if force and only:
         raise SettingsError("--force rebuilds all parts, --only some of them. Give one of the two.")
@@ -97,8 +97,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Count what a view set holds: kept and rejected questions and why, views, flags, and what was measured of them."""
-    from viewgen.inspect import in_words, measures_in_words, summarise
-    from viewgen.shards import ViewSet
+    from viewgen.report.inspect import in_words, measures_in_words, summarise
+    from viewgen.viewset.shards import ViewSet
 
     summary = summarise(ViewSet.open(view_set))
     if as_json:
@@ -115,9 +115,9 @@ def sql(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Ask a view set anything, in DuckDB's SQL. Reads its tables and nothing else; bytes are shown as their number."""
-    from viewgen.shards import ViewSet
-    from viewgen.sql import as_csv, as_table, ask
-    from viewgen.sql import as_json as in_json
+    from viewgen.report.sql import as_csv, as_table, ask
+    from viewgen.report.sql import as_json as in_json
+    from viewgen.viewset.shards import ViewSet
 
     if csv and as_json:
         raise SettingsError("--csv and --json are two forms of one answer. Give one of them.")
@@ -139,8 +139,8 @@ def report(
     ] = None,
 ) -> None:
     """Write a page to look at: counts, distributions, and a contact sheet whose marks `viewgen build --reviews` takes."""
-    from viewgen.report import report_path, write_report
-    from viewgen.sheet import SheetConfig
+    from viewgen.report.page import report_path, write_report
+    from viewgen.report.sheet import SheetConfig
 
     page = out or report_path(view_set)
     sheet = write_report(view_set, page, SheetConfig(num_questions=questions, seed=seed, root=root))
@@ -157,7 +157,7 @@ def demo(
     test: Annotated[int | None, typer.Option(min=0, help="Scenes for the final figure.")] = None,
 ) -> None:
     """Draw scenes with small signs and questions about them: data that needs no download."""
-    from viewgen.demo import DemoConfig, write_demo
+    from viewgen.source.demo import DemoConfig, write_demo
 
     given = {"seed": seed, "num_train": train, "num_selection": selection, "num_test": test}
     settings = {name: value for name, value in given.items() if value is not None}
@@ -168,6 +168,6 @@ def demo(
 @app.command()
 def schema() -> None:
     """Print the format of a view set: docs/data-format.md."""
-    from viewgen.card import data_format
+    from viewgen.viewset.card import data_format
 
     print(data_format(), end="")

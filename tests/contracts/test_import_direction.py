@@ -1,5 +1,6 @@
-"""Data flows one way: a module imports only modules that stand above it in its package's list, and trainer enters
-viewgen through a few doors. The lists are the design: a new module is put where it belongs, here and in the README."""
+"""Data flows one way: a module imports only what stands above it. First the ground floor's files, then the folders in
+the order of the diagram, inside each folder its files in order. The lists are the design: a new module is put where it
+belongs, here and, where it is a folder or on the ground floor, in the README."""
 
 from __future__ import annotations
 
@@ -11,28 +12,68 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
-    errors settings progress boxes records schema images manifest card shards recipe reviews phrases detectors
-    openclip tiles retrieval regions evidence cuts degrade positives negatives views donors measures flags readings
-    audit cutting workers tables config plan locating stages build inspect sql plots thumbnails sheet report demo
+    errors settings progress files boxes records decode
+    viewset/     schema manifest shards tables card
+    source/      images recipe reviews demo
+    phrases/     config lexicon words rules answers chat local parsed
+    detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers
+    retrieval/   openclip tiles retriever
+    grounding/   regions evidence
+    views/       kinds degrade positives negatives donors cut_views
+    audit/       measures flags readings auditor
+    build/       config plan workers cutting locating stages build_views
+    report/      inspect sql plots thumbnails sheet page
     cli
 """
 TRAINER = """
-    errors gate loss prompts states families prefix tree rollout models batches step optimizer checkpoint metrics scorers
-    statistics evaluate config journal loop run_folder charts picture report cli
+    errors gate loss rollouts
+    engine/      prompts states families prefix tree load logprobs models
+    rollout/     sample
+    batches step optimizer checkpoint metrics journal
+    evaluation/  scorers statistics evaluate
+    config
+    report/      charts run_folder picture page
+    loop
+    cli
 """
-ORDER = {"viewgen": tuple(VIEWGEN.split()), "trainer": tuple(TRAINER.split())}
-DOORS = {"schema", "shards", "settings", "progress", "errors"}
-"""The modules of viewgen that trainer may import: data, how settings are read, how progress is told, what they raise."""
+DOORS = {"viewgen.viewset", *(f"viewgen.{name}" for name in ("settings", "progress", "errors", "files", "decode"))}
+"""Modules of viewgen that trainer may import: the view set's own door, and the ground floor."""
+
+
+def order_of(design: str) -> tuple[str, ...]:
+    """Return the dotted names below the package, in order: errors, ..., viewset.schema, ..."""
+    found: list[str] = []
+    for line in design.strip().splitlines():
+        first, *names = line.split()
+        folder = first.removesuffix("/") if first.endswith("/") else ""
+        found += [f"{folder}.{name}" for name in names] if folder else [first, *names]
+    return tuple(found)
+
+
+ORDER = {"viewgen": order_of(VIEWGEN), "trainer": order_of(TRAINER)}
 
 
 def files(package: str) -> list[Path]:
     return sorted(path for path in (ROOT / package).rglob("*.py"))
 
 
-def unit(path: Path) -> str:
-    """The module, or the sub-package that a file belongs to; empty for the package's own __init__."""
-    first = path.relative_to(ROOT).parts[1]
-    return "" if first == "__init__.py" else first.removesuffix(".py")
+def module(path: Path) -> str:
+    """Return the dotted name below the package; a folder's name for its __init__, empty for the package's own."""
+    parts = path.relative_to(ROOT).with_suffix("").parts[1:]
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def place(name: str, order: tuple[str, ...]) -> int:
+    """Return the place of a module; a folder's __init__ stands after its last file, the package's own last."""
+    return max(n for n, known in enumerate(order) if not name or known == name or known.startswith(f"{name}."))
+
+
+def target(name: str, order: tuple[str, ...]) -> str:
+    """Return the module or folder that an import names: `viewset.shards.ViewSet` -> viewset.shards."""
+    folders = {known.partition(".")[0] for known in order if "." in known}
+    parts = name.split(".")
+    names = (".".join(parts[:length]) for length in (2, 1))
+    return next((name for name in names if name in order or name in folders), "")
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -50,19 +91,32 @@ def imported(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("package", sorted(ORDER))
 def test_every_module_stands_in_its_packages_list_once(package: str) -> None:
-    here = {unit(path) for path in files(package)} - {""}
-    assert sorted(ORDER[package]) == sorted(here), "put the module into ORDER where it belongs"
+    here = {module(path) for path in files(package) if path.name != "__init__.py"}
+    assert sorted(ORDER[package]) == sorted(here), "put the module into the list where it belongs"
+
+
+@pytest.mark.parametrize("package", sorted(ORDER))
+def test_every_folder_says_what_goes_in_and_what_comes_out(package: str) -> None:
+    for folder in {name.partition(".")[0] for name in ORDER[package] if "." in name}:
+        text = ast.get_docstring(ast.parse((ROOT / package / folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+        assert "In: " in text, f"{package}/{folder}/__init__.py does not say what goes in"
+        assert "Out: " in text, f"{package}/{folder}/__init__.py does not say what comes out"
 
 
 @pytest.mark.parametrize("package", sorted(ORDER))
 def test_a_module_imports_only_what_stands_above_it(package: str) -> None:
     order = ORDER[package]
     for path in files(package):
+        mine = module(path)
         for name in imported(path):
-            owner, *rest = name.split(".")
-            if owner == package and rest and rest[0] in order and rest[0] != unit(path):
-                above = order[: order.index(unit(path))] if unit(path) else []
-                assert rest[0] in above, f"{path.relative_to(ROOT)} imports {name}, which stands below it"
+            owner, _, rest = name.partition(".")
+            found = target(rest, order) if owner == package else ""
+            if found in ("", mine):
+                continue
+            told = f"{path.relative_to(ROOT)} imports {name}"
+            assert not mine.startswith(f"{found}."), f"{told}: its own folder's __init__"
+            is_inside = not mine or found.startswith(f"{mine}.")  # an __init__ hands on what stands below it
+            assert is_inside or place(found, order) < place(mine, order), f"{told}, which stands below it"
 
 
 def test_viewgen_does_not_know_trainer() -> None:
@@ -74,7 +128,7 @@ def test_trainer_enters_viewgen_through_its_doors_alone() -> None:
     for path in files("trainer"):
         for name in imported(path):
             if name.startswith("viewgen"):
-                assert name.split(".")[1] in DOORS, f"{path.relative_to(ROOT)} imports {name}, which is no door"
+                assert name.rpartition(".")[0] in DOORS, f"{path.relative_to(ROOT)} imports {name}, which is no door"
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "transformers", "open_clip", "timm", "groundingdino", "spacy", "ray", "vllm"}
 LOADS_A_MODEL = {
-    "viewgen.openclip",
-    *(f"viewgen.detectors.{name}" for name in ("groundingdino", "groundingdino_net", "zero_shot")),
+    "viewgen.retrieval.openclip",
+    *(f"viewgen.detectors.{name}" for name in ("groundingdino", "groundingdino_net", "transformers")),
 }
-DETECTING = {"open_clip", "groundingdino", *(f"viewgen.{name}" for name in ("detectors", "openclip", "retrieval"))}
+DETECTING = {"open_clip", "groundingdino", *(f"viewgen.{name}" for name in ("detectors", "retrieval", "build"))}
 
 
 def run_python(program: str, **environment: str) -> str:

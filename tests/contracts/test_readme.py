@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from viewgen.config import BuildConfig
+from viewgen.build.config import BuildConfig
 from viewgen.settings import settings_from
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted(path for folder in ("benchmarks", "runs") for path in (ROOT / folder).glob("*.py"))
+SCRIPTS = sorted(path for folder in ("benchmarks", "tools") for path in (ROOT / folder).glob("*.py"))
 HELPERS = {"step_peer", "step_plot", "step_world", "grounding_models", "where"}
 """Parts of a script, without a command of their own."""
 
@@ -25,4 +25,6 @@ def test_a_script_loads_and_says_how_it_is_run(path: Path, monkeypatch: pytest.M
     spec.loader.exec_module(module)
     assert module.__doc__
     if path.stem not in HELPERS:
-        assert f"{path.parent.name}/{path.name}" in module.__doc__ or f"{path.parent.name}.{path.stem}" in module.__doc__
+        assert (
+            f"{path.parent.name}/{path.name}" in module.__doc__ or f"{path.parent.name}.{path.stem}" in module.__doc__
+        )

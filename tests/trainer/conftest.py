@@ -31,8 +31,8 @@ from transformers import (
     SmolVLMForConditionalGeneration,
 )
 
-from trainer.families import family_of
-from trainer.prompts import Pixels
+from trainer.engine.families import family_of
+from trainer.engine.prompts import Pixels
 
 IDS: dict[str, Any] = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
 VISION: dict[str, Any] = {

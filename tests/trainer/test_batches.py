@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from trainer.batches import Batch, Batches, DataConfig, PromptWriter
+from trainer.engine.load import Loaded, ModelConfig, load
+from trainer.engine.prompts import PromptConfig, process_images, stack_pixels, write_prompt
 from trainer.errors import DataError
-from trainer.models import Loaded, ModelConfig, load
-from trainer.prompts import PromptConfig, process_images, stack_pixels, write_prompt
 from viewgen.errors import ViewgenError
-from viewgen.shards import ViewSet
+from viewgen.viewset.shards import ViewSet
 
 DATA = DataConfig(view_set="unused", question_kinds=("attribute",), images_per_step=3, questions_per_image=2)
 

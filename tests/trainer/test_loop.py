@@ -17,14 +17,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import trainer.loop
 from trainer.batches import DataConfig
 from trainer.config import LoopConfig, RunConfig
+from trainer.engine.load import ModelConfig
+from trainer.engine.prompts import PromptConfig
 from trainer.errors import CheckpointError, TrainerError
-from trainer.evaluate import EvalConfig
+from trainer.evaluation.evaluate import EvalConfig
 from trainer.loop import train
 from trainer.metrics import read_metrics
-from trainer.models import ModelConfig
 from trainer.optimizer import OptimizerConfig, lr_at
-from trainer.prompts import PromptConfig
-from trainer.rollout import RolloutConfig
+from trainer.rollouts import RolloutConfig
 from trainer.step import distill_step
 
 

@@ -12,13 +12,15 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from trainer.batches import Batch, Batches, DataConfig, PromptWriter
+from trainer.engine.load import Loaded, ModelConfig, frozen_copy, load
+from trainer.engine.models import Student, Teacher
+from trainer.engine.prompts import PromptConfig
 from trainer.gate import GateConfig
 from trainer.loss import Denominators, LossConfig, distill_loss
-from trainer.models import Loaded, ModelConfig, Student, Teacher, frozen_copy, load
-from trainer.prompts import PromptConfig
-from trainer.rollout import RolloutConfig, Rollouts
+from trainer.rollout.sample import answer
+from trainer.rollouts import RolloutConfig, Rollouts
 from trainer.step import Step, StepConfig, distill_step
-from viewgen.shards import ViewSet
+from viewgen.viewset.shards import ViewSet
 
 CONFIG = StepConfig(
     rollout=RolloutConfig(num_siblings=4, max_new_tokens=6), gate=GateConfig(), loss=LossConfig(), micro_batch=0
@@ -126,8 +128,8 @@ def test_the_order_of_questions_changes_no_score(loaded: Loaded, batch: Batch) -
     )
     student, teacher = Student(loaded, train_vision=False), Teacher(frozen_copy(loaded))
     greedy = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=6)
-    rollouts = student.answer(batch.student, greedy, Generator())
-    mirrored = student.answer(turned.student, greedy, Generator())
+    rollouts = answer(student, batch.student, greedy, Generator())
+    mirrored = answer(student, turned.student, greedy, Generator())
     assert torch.equal(rollouts.ids_BT, mirrored.ids_BT.flip(0))
     pos, _ = teacher.score(rollouts, batch.positive, batch.negative)
     sop, _ = teacher.score(mirrored, turned.positive, turned.negative)
@@ -162,7 +164,7 @@ def test_one_step_brings_the_student_nearer_to_the_positive_view(loaded: Loaded,
 
 def test_sampled_tokens_are_priced_at_the_temperature_that_sampled_them(loaded: Loaded, batch: Batch) -> None:
     student = Student(loaded, train_vision=False)
-    rollouts = student.answer(batch.student, replace(CONFIG.rollout, temperature=0.6), Generator().manual_seed(1))
+    rollouts = answer(student, batch.student, replace(CONFIG.rollout, temperature=0.6), Generator().manual_seed(1))
     with torch.no_grad():
         logp_BT = student.score(student.read(batch.student), rollouts, None).logp_BT
     # They differ by what the placeholders that are never sampled would have taken.

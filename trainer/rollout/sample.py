@@ -1,21 +1,31 @@
 """Sample answers with the model at hand: every prompt is read once, its state copied for each sibling, and prompts of all
 lengths decode together. Finished rows leave the batch.
-Leaves out: other engines (this folder), scoring (models.py).
+Leaves out: scoring (engine/models.py).
 
 Q prompts   B = Q * G rollouts   T response positions   V vocabulary"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from transformers import PreTrainedModel
 
+from trainer.engine.families import never_ids
+from trainer.engine.models import Student
+from trainer.engine.prefix import Prefix, branch, extend_ids, head
+from trainer.engine.prompts import Prompt
 from trainer.gate import widened
-from trainer.prefix import Prefix, branch, extend_ids, head
-from trainer.rollout import RolloutConfig, Rollouts
+from trainer.rollouts import RolloutConfig, Rollouts
+
+
+def answer(student: Student, prompts: Sequence[Prompt], config: RolloutConfig, generator: Generator) -> Rollouts:
+    """Sample G sibling answers of the student to each prompt."""
+    with torch.no_grad():
+        read = student.read(prompts)
+    return sample_rollouts(student.model, read, config, student.eos_ids, never_ids(student.model), generator)
 
 
 @torch.no_grad()
@@ -24,12 +34,12 @@ def sample_rollouts(
     prompts: Prefix,
     config: RolloutConfig,
     eos_ids: Collection[int],
-    never_ids: Collection[int],
+    banned_ids: Collection[int],
     generator: Generator,
 ) -> Rollouts:
     """G answers to each prompt, row q of `prompts`.
 
-    `never_ids` are not sampled (image placeholders would break positions); any of `eos_ids` ends an answer. Equal
+    `banned_ids` are not sampled (image placeholders would break positions); any of `eos_ids` ends an answer. Equal
     seeds give equal answers on one kind of device."""
     device = model.device
     source = _on_device(generator, device)
@@ -44,7 +54,7 @@ def sample_rollouts(
     stop_V[list(eos_ids)] = True
     for step in range(max_new):
         plain_NV = widened(head(model)(state.last_BD)).log_softmax(-1)
-        ids_N, logp_N = _draw(plain_NV, config.temperature, never_ids, source)
+        ids_N, logp_N = _draw(plain_NV, config.temperature, banned_ids, source)
         ids_BT[alive, step], response_BT[alive, step] = ids_N, True
         logp_BT[alive, step], plain_logp_BT[alive, step] = logp_N, plain_NV.gather(1, ids_N[:, None])[:, 0]
         going_N = ~stop_V[ids_N]
@@ -78,11 +88,11 @@ def _on_device(generator: Generator, device: torch.device) -> Generator:
 
 
 def _draw(
-    plain_NV: Float[Tensor, "N V"], temperature: float, never_ids: Collection[int], generator: Generator
+    plain_NV: Float[Tensor, "N V"], temperature: float, banned_ids: Collection[int], generator: Generator
 ) -> tuple[Int[Tensor, " N"], Float[Tensor, " N"]]:
     """One token per row and its log-prob under the distribution it was drawn from."""
     allowed_NV = plain_NV.clone()
-    allowed_NV[:, list(never_ids)] = -torch.inf
+    allowed_NV[:, list(banned_ids)] = -torch.inf
     if temperature == 0:
         ids_N = allowed_NV.argmax(-1)
         return ids_N, torch.zeros_like(ids_N, dtype=plain_NV.dtype)

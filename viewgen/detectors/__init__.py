@@ -1,4 +1,7 @@
-"""Detectors: images and phrases in, scored boxes out. One file per kind; none is imported before it is asked for."""
+"""Detectors: find boxes for phrases, in whole images and in overlapping tiles.
+
+In: decoded images and phrases. Out: scored boxes in pixels. One file per kind; a model library is imported when a model
+is loaded."""
 
 from __future__ import annotations
 
@@ -14,6 +17,6 @@ def load_detector(config: DetectorConfig) -> Detector:
         from viewgen.detectors.groundingdino import load_groundingdino
 
         return load_groundingdino(config)
-    from viewgen.detectors.zero_shot import load_zero_shot
+    from viewgen.detectors.transformers import load_zero_shot
 
     return load_zero_shot(config)

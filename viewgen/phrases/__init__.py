@@ -1,5 +1,7 @@
-"""A question -> the phrases in it that name something worth looking for in the image. One file per kind of finder; none
-that needs a library or a server is imported before it is asked for."""
+"""Phrases: find the words of a question that name something worth looking for in the image.
+
+In: questions. Out: Phrase records. One file per finder (rules, spaCy, a language model); a finder that needs a library or
+a server is imported when it is loaded."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from viewgen.build import BuildOptions, build_views
-from viewgen.demo import DemoConfig, write_demo
-from viewgen.shards import StoredSample, ViewSet
+from viewgen.build.build_views import BuildOptions, build_views
+from viewgen.source.demo import DemoConfig, write_demo
+from viewgen.viewset.shards import StoredSample, ViewSet
 
 RECIPE = """
 [source]

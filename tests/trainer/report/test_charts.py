@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trainer.charts import BOTTOM, LEFT, RIGHT, TOP, draw_chart, moving_mean, nice_ticks, place, short, svg_path
+from trainer.report.charts import BOTTOM, LEFT, RIGHT, TOP, draw_chart, moving_mean, nice_ticks, place, short, svg_path
 
 
 @pytest.mark.parametrize(

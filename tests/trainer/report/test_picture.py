@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from trainer.errors import TrainerError
-from trainer.picture import (
+from trainer.report.picture import (
     MARGIN,
     NEGATIVE_RGB,
     POSITIVE_RGB,
@@ -22,7 +22,7 @@ from trainer.picture import (
     strength,
     visible,
 )
-from trainer.run_folder import Group, RunFolder, Sibling
+from trainer.report.run_folder import Group, RunFolder, Sibling
 
 if TYPE_CHECKING:
     from tests.trainer.report.conftest import RunMaker

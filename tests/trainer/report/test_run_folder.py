@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from trainer.errors import TrainerError
-from trainer.run_folder import RunFolder, evenly, read_groups
+from trainer.report.run_folder import RunFolder, evenly, read_groups
 
 if TYPE_CHECKING:
     from tests.trainer.report.conftest import RunMaker

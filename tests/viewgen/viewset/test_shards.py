@@ -1,0 +1,278 @@
+"""A view set on disk: whole files or none, and a reader that checks before it believes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from viewgen.boxes import Box
+from viewgen.decode import decode
+from viewgen.errors import ShardError
+from viewgen.files import beside
+from viewgen.viewset import shards
+from viewgen.viewset.manifest import fingerprint, read_manifest, write_manifest
+from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
+from viewgen.viewset.shards import ViewSet, table_path, write_table
+
+KINDS = ("crop", "off_region")
+
+
+def refusal(path: Path, act: Callable[[ViewSet], object] = lambda view_set: None) -> str:
+    with pytest.raises(ShardError) as error:
+        act(ViewSet.open(path))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def edit_manifest(path: Path, **changes: Any) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def test_samples_hold_what_the_tables_say_in_their_order(built: Path) -> None:
+    samples = ViewSet.open(built).samples("train", KINDS)
+    assert [sample.question_id for sample in samples] == ["0-sign", "2-sign", "4-sign"]
+    first = samples[0]
+    assert (first.question, first.kind, first.split, first.part) == ("What is on the red sign?", "sign", "train", 0)
+    assert first.evidence == (Box(8, 16, 24, 32),)
+    assert first.views == {"crop": ("0-sign/positive/crop/0",), "off_region": ("0-sign/negative/off_region/0",)}
+    assert [sample.part for sample in samples] == [0, 1, 2]
+
+
+def test_view_and_image_bytes_come_by_id_from_any_part(built: Path) -> None:
+    view_set = ViewSet.open(built)
+    samples = view_set.samples("train", KINDS)
+    crops = view_set.view_bytes(sample.views["crop"][0] for sample in samples)
+    images = view_set.image_bytes(sample.image_id for sample in samples)
+    for sample in samples:
+        image, crop = decode(images[sample.image_id]), decode(crops[sample.views["crop"][0]])
+        assert crop.tobytes() == image.crop(sample.evidence[0].as_tuple()).tobytes()
+
+
+def test_a_small_cache_gives_the_same_bytes_as_a_large_one(built: Path) -> None:
+    ids = [sample.views["crop"][0] for sample in ViewSet.open(built).samples("train", KINDS)] * 2
+    small, large = ViewSet.open(built, cache_mb=0.0), ViewSet.open(built)
+    assert [small.view_bytes([name]) for name in ids] == [large.view_bytes([name]) for name in ids]
+    assert len(small._cache._held) == 1
+    assert len(large._cache._held) == 3
+
+
+def test_views_of_a_kind_that_is_not_asked_for_are_not_kept_in_memory(built: Path) -> None:
+    view_set = ViewSet.open(built)
+    (sample, *_) = view_set.samples("train", KINDS)
+    view_set.view_bytes(sample.views["crop"])
+    assert {name for held in view_set._cache._held.values() for name in held} == {
+        "0-sign/positive/crop/0",
+        "1-sign/positive/crop/0",
+    }
+
+
+def blank_column(path: Path, column: str) -> None:
+    """Overwrite the pages of a column in a Parquet file: whoever reads it now gets an error or nonsense."""
+    query = "SELECT coalesce(dictionary_page_offset, data_page_offset), total_compressed_size FROM parquet_metadata(?) "
+    places = duckdb.execute(query + "WHERE path_in_schema = ?", [str(path), column]).fetchall()
+    assert places
+    data = bytearray(path.read_bytes())
+    for start, size in places:
+        data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+
+
+def test_answers_are_not_read_from_disk_unless_asked_for(own: Path) -> None:
+    answers = [sample.answer for sample in ViewSet.open(own).samples("train", KINDS, answers=True)]
+    assert answers == ["answer-0", "answer-2", "answer-4"]
+    for path in ViewSet.open(own).table_paths("questions"):
+        blank_column(path, "answer")
+    samples = ViewSet.open(own).samples("train", KINDS)
+    assert [sample.answer for sample in samples] == [None, None, None]
+    assert "cannot be read" in refusal(own, lambda view_set: view_set.samples("train", KINDS, answers=True))
+
+
+def test_a_view_set_without_its_answers_is_read_like_one_with_them(own: Path) -> None:
+    manifest = read_manifest(own)
+    parts = []
+    for part in manifest.parts:
+        path = table_path(own, "questions", part.part)
+        record = write_table(path, pl.read_parquet(path).drop("answer"))
+        parts.append(replace(part, files={**part.files, "questions": record}))
+    write_manifest(own, replace(manifest, parts=tuple(parts)))
+    for answers in (False, True):
+        samples = ViewSet.open(own).samples("train", KINDS, answers=answers)
+        assert [sample.answer for sample in samples] == [None, None, None]
+
+
+def test_an_unknown_split_is_answered_with_those_that_are_there(built: Path) -> None:
+    message = refusal(built, lambda view_set: view_set.samples("tset", KINDS))
+    assert message == f"{built}: holds no kept question of split 'tset'. It has: test (2), train (3)."
+
+
+def test_a_kind_of_view_that_is_lacking_is_counted_and_those_here_are_named(built: Path) -> None:
+    message = refusal(built, lambda view_set: view_set.samples("train", ("crop", "blurred")))
+    kinds = "crop, masked, off_region, off_region_downsampled, shuffled_patches"
+    assert message == (
+        f"{built}: 3 of 3 samples of split 'train' have no view of kind 'blurred'. "
+        f"Kinds here: {kinds}. Ask for one of them or rebuild with it."
+    )
+
+
+def test_an_unknown_id_is_named(built: Path) -> None:
+    message = refusal(built, lambda view_set: view_set.view_bytes(["nobody/positive/crop/0"]))
+    assert message == f"{built}: no 'nobody/positive/crop/0' in table views. Ask for ids that this view set gave."
+
+
+def test_a_missing_folder_and_a_folder_of_something_else_are_told_apart(tmp_path: Path) -> None:
+    none = tmp_path / "none"
+    assert refusal(none) == f"{none}: there is no such folder. Make it with `viewgen build RECIPE --out {none}`."
+    message = f"{tmp_path}: holds no manifest.json, so it is no view set. Give a folder of `viewgen build`."
+    assert refusal(tmp_path) == message
+
+
+def test_another_schema_version_is_refused_with_both_numbers(own: Path) -> None:
+    edit_manifest(own, schema_version=SCHEMA_VERSION + 1)
+    assert refusal(own) == (
+        f"{own / 'manifest.json'}: schema version {SCHEMA_VERSION + 1}, this viewgen reads {SCHEMA_VERSION}. "
+        f"Rebuild with `viewgen build RECIPE --out {own} --force`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "JSONDecodeError: Expecting property name"),
+        ("[]", "TypeError: "),
+        ("{}", "KeyError: 'schema_version'"),
+        (f'{{"schema_version": {SCHEMA_VERSION}}}', "made_by: "),
+    ],
+)
+def test_a_broken_manifest_is_told_in_one_line(own: Path, text: str, what: str) -> None:
+    (own / "manifest.json").write_text(text)
+    message = refusal(own)
+    assert message.startswith(f"{own / 'manifest.json'}: broken ({what}")
+    assert message.endswith(f"Rebuild with `viewgen build RECIPE --out {own} --force`.")
+
+
+def test_a_manifest_whose_parts_make_no_sense_is_broken(own: Path) -> None:
+    parts = json.loads((own / "manifest.json").read_text())["parts"]
+    edit_manifest(own, parts=[parts[1], parts[0], parts[2]])
+    assert "parts are numbered [1, 0, 2]: expected rising numbers below 3" in refusal(own)
+    del parts[2]["files"]["views"]
+    edit_manifest(own, parts=parts)
+    assert "part 2 has files of ['images', 'questions', 'rejects']" in refusal(own)
+
+
+def test_an_unfinished_view_set_is_refused(own: Path) -> None:
+    edit_manifest(own, num_parts=5)
+    found = "3 of 5 parts are finished. Run the same `viewgen build` again: it goes on where it stopped."
+    assert refusal(own) == f"{own}: {found}"
+
+
+def test_a_missing_a_cut_and_a_swapped_file_are_refused_with_the_remedy(own: Path) -> None:
+    path = table_path(own, "views", 1)
+    again = f"Rebuild this part with `viewgen build RECIPE --out {own} --only 1`."
+    data = path.read_bytes()
+    path.unlink()
+    assert refusal(own) == f"{path}: missing. {again}"
+    path.write_bytes(data[:-10])
+    said = f"has {len(data) - 10:,} bytes, the manifest says {len(data):,}"
+    assert refusal(own) == f"{path}: {said}. {again}"
+    path.write_bytes(b"\0" * len(data))
+    assert refusal(own).startswith(f"{path}: cannot be read (")
+
+
+def put(own: Path, part: int, table: str, rows: pl.DataFrame, said: int | None = None) -> None:
+    """Write other rows and have the manifest agree, but for the number of rows when `said` is given."""
+    manifest = read_manifest(own)
+    record = replace(write_table(table_path(own, table, part), rows), rows=rows.height if said is None else said)
+    parts = [replace(p, files={**p.files, table: record}) if p.part == part else p for p in manifest.parts]
+    write_manifest(own, replace(manifest, parts=tuple(parts)))
+
+
+def test_columns_and_row_counts_are_checked_against_schema_and_manifest(own: Path) -> None:
+    path = table_path(own, "questions", 0)
+    rows = pl.read_parquet(path)
+    put(own, 0, "questions", rows, said=9)
+    assert f"{path}: has {rows.height} rows, the manifest says 9." in refusal(own)
+    put(own, 0, "questions", rows.with_columns(pl.col("evidence_share").cast(pl.String)))
+    assert f"{path}: column 'evidence_share' is String, expected Float64." in refusal(own)
+    put(own, 0, "questions", rows.drop("kind"))
+    assert f"{path}: column 'kind' is None, expected String." in refusal(own)
+
+
+@pytest.mark.parametrize(("table", "name"), [("images", None), ("views", "0-sign/positive/crop/0")])
+def test_a_row_without_image_bytes_is_named_with_its_table_and_file(own: Path, table: str, name: str | None) -> None:
+    path = table_path(own, table, 0)
+    rows = pl.read_parquet(path)
+    name = name or rows["image_id"][0]
+    no_bytes = pl.col("image").struct.with_fields(pl.lit(None, pl.Binary).alias("bytes"))
+    is_it = pl.col(TABLES[table].key) == name
+    put(own, 0, table, rows.with_columns(pl.when(is_it).then(no_bytes).otherwise(pl.col("image")).alias("image")))
+    read = ViewSet.image_bytes if table == "images" else ViewSet.view_bytes
+    again = f"Rebuild this part with `viewgen build RECIPE --out {own} --only 0`."
+    message = refusal(own, lambda view_set: read(view_set, [name]))
+    assert message == f"{path}: row {name!r} of table {table} holds no image bytes. {again}"
+
+
+def test_what_fails_on_the_way_leaves_the_old_file_and_no_half_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with beside(path) as partial:
+            partial.write_text("ha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_reads_a_file_while_it_is_replaced_goes_on_reading_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old and whole")
+    with path.open() as reader:
+        with beside(path) as partial:
+            partial.write_text("new")
+        assert reader.read() == "old and whole"
+    assert path.read_text() == "new"
+
+
+def test_equal_rows_make_equal_files_and_large_images_many_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 10_000)
+    schema = {"view_id": pl.String(), "image": TABLES["views"].columns["image"].type}
+    data = [bytes([number]) * 1000 for number in range(100)]
+    rows = pl.DataFrame([{"view_id": str(n), "image": {"bytes": d, "path": "a"}} for n, d in enumerate(data)], schema)
+    records = [write_table(tmp_path / name, rows) for name in ("a", "b")]
+    assert records[0] == records[1]
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    groups = "SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata(?)"
+    assert sorted(duckdb.execute(groups, [str(tmp_path / "a")]).fetchall()) == [(n, 10) for n in range(10)]
+
+
+def test_the_footer_holds_no_image_bytes(built: Path) -> None:
+    for path in ViewSet.open(built).table_paths("views"):
+        assert int.from_bytes(path.read_bytes()[-8:-4], "little") < 10_000
+
+
+def test_a_fingerprint_names_content_and_not_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert len({fingerprint(thing) for thing in ([1, 2], [2, 1], ["1", 2], [[1], 2], {"1": 2})}) == 5
+
+
+def test_a_view_set_can_be_moved(built: Path, tmp_path: Path) -> None:
+    def contents(path: Path) -> Mapping[str, Any]:
+        view_set = ViewSet.open(path)
+        samples = view_set.samples("test", KINDS, answers=True)
+        return {"samples": samples, "images": view_set.image_bytes(sample.image_id for sample in samples)}
+
+    assert contents(built) == contents(Path(shutil.copytree(built, tmp_path / "elsewhere")))

@@ -1,0 +1,219 @@
+"""Breaks the gate and the loss on purpose, one change at a time, and runs their tests: each must turn a test red.
+Two kinds: mistakes that people make, listed in mutants.txt, and a sweep over operators, numbers, calls, statements.
+Works on a copy of the packages in a temporary folder, never on the working tree.
+
+Run from the repository root:  python tools/mutants.py [--jobs N]
+Prints one line per mutant, a table for docs/log.md, and as its last line one JSON object; exits with 1 when one lives.
+"""
+
+import argparse
+import ast
+import importlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ("tests/trainer/test_gate.py", "tests/trainer/test_loss.py")
+LIMIT_S = 300
+GATE, LOSS = "trainer/gate.py", "trainer/loss.py"
+
+HARMLESS = {
+    "num_siblings_B = sibling_BB.sum(1).clamp(min=1): 1 -> 2": "one sibling differs by 0, whatever divides it",
+}
+"""Mutants of the sweep that change nothing that can be seen, by line and change, and why."""
+
+PAIRS = (
+    (ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.BitAnd, ast.BitOr), (ast.And, ast.Or),
+    (ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot),
+)  # fmt: skip
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One broken copy of one file."""
+
+    file: str
+    line: int
+    what: str
+    source: str
+
+
+def mistakes() -> Iterator[Mutant]:
+    """The written list; a text that no longer stands exactly once stops the run, so the list cannot go stale."""
+    for section in (ROOT / "tools" / "mutants.txt").read_text(encoding="utf-8").split("\n== ")[1:]:
+        file, *blocks = section.strip().split("\n\n")
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for block in blocks:
+            what, old, new = (line.removeprefix("- ").removeprefix("+").strip() for line in block.split("\n"))
+            assert source.count(old) == 1, f"{file}: {source.count(old)} times, not once: {old!r}"
+            yield Mutant(file, source[: source.index(old)].count("\n") + 1, what, source.replace(old, new))
+
+
+def sweep(file: str) -> Iterator[Mutant]:
+    """Every operator swapped, number raised by 1, truth value flipped, method call or plain statement left out."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    typing = {id(below) for node in ast.walk(tree) for part in _annotations(node) for below in ast.walk(part)}
+    for position, node in enumerate(ast.walk(tree)):
+        if id(node) in typing or not isinstance(node, ast.expr | ast.stmt):
+            continue
+        for change in range(_num_changes(node)):
+            broken = deepcopy(tree)
+            place = list(ast.walk(broken))[position]
+            replacement, said = _change(place, change)
+            _Replace(place, replacement).visit(broken)
+            yield Mutant(file, node.lineno, said, ast.unparse(ast.fix_missing_locations(broken)))
+
+
+def _annotations(node: ast.AST) -> Iterator[ast.AST]:
+    for field in ("annotation", "returns"):
+        part = getattr(node, field, None)
+        if isinstance(part, ast.AST):
+            yield part
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, place: ast.AST, replacement: ast.AST) -> None:
+        self.place, self.replacement = place, replacement
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.replacement if node is self.place else self.generic_visit(node)
+
+
+def _num_changes(node: ast.expr | ast.stmt) -> int:
+    match node:
+        case ast.Compare():
+            return len(node.ops)
+        case ast.BinOp(op=op) | ast.BoolOp(op=op):
+            return int(type(op) in SWAPS)
+        case ast.UnaryOp() | ast.Assign() | ast.Raise() | ast.Constant(value=bool() | int() | float()):
+            return 1
+        case ast.Call(func=ast.Attribute(value=owner)):
+            return int(not (isinstance(owner, ast.Name) and owner.id in {"torch", "math", "ctx", "_ReverseKL", "cls"}))
+    return 0
+
+
+def _change(node: ast.AST, which: int) -> tuple[ast.AST, str]:
+    """What stands at the place instead, and the change in words."""
+    before = ast.unparse(node)
+    match node:
+        case ast.Compare():
+            node.ops[which] = SWAPS[type(node.ops[which])]()  # type: ignore[call-overload]
+        case ast.BinOp() | ast.BoolOp():
+            node.op = SWAPS[type(node.op)]()  # type: ignore[assignment]
+        case ast.UnaryOp():
+            return node.operand, f"{before} -> {ast.unparse(node.operand)}"
+        case ast.Constant(value=bool() as value):
+            node.value = not value
+        case ast.Constant(value=int() | float() as value):
+            node.value = value + 1
+        case ast.Call(func=ast.Attribute(value=owner)):
+            return owner, f"{before} -> {ast.unparse(owner)}"
+        case _:
+            return ast.Pass(), f"left out: {before}"
+    return node, f"{before} -> {ast.unparse(node)}"
+
+
+class _FirstFailure:
+    """A pytest plugin that remembers what turned red first, and that the copy was what ran."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.killer = folder, ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and not self.killer:
+            self.killer = report.nodeid.partition("::")[2].partition("[")[0]
+
+    def pytest_sessionfinish(self) -> None:
+        loaded = sys.modules.get("trainer")
+        assert loaded is None or str(self.folder) in str(loaded.__file__), "the working tree was tested, not the copy"
+
+
+def try_mutant(mutant: Mutant | None) -> str:
+    """Run the tests on a fresh copy: the first that failed, or "" when all passed. For a child process of its own."""
+    sys.dont_write_bytecode = True
+    signal.alarm(LIMIT_S)
+    with tempfile.TemporaryDirectory() as name, Path(os.devnull).open("w") as nowhere:
+        folder = Path(name).resolve()
+        for package in ("trainer", "viewgen"):
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+        for test in (*TESTS, "pyproject.toml"):
+            (folder / test).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / test, folder / test)
+        if mutant is not None:
+            (folder / mutant.file).write_text(mutant.source, encoding="utf-8")
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
+        watcher = _FirstFailure(folder)
+        code = pytest.main(["-x", "-p", "no:cacheprovider", *TESTS], plugins=[watcher])
+        os.chdir(ROOT)
+    return "" if code == pytest.ExitCode.OK else watcher.killer or f"(nothing ran: pytest exit code {int(code)})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--mistakes-only", action="store_true", help="leave the sweep out")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for slow in ("beartype", "numpy", "pydantic"):  # once here, not once in every child
+        importlib.import_module(slow)
+    written = list(mistakes())
+    swept = [] if options.mistakes_only else [*sweep(GATE), *sweep(LOSS)]
+    began = time.monotonic()
+    with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
+        sound = pool.apply(try_mutant, (None,))
+        assert not sound, f"the tests fail without any mutant: {sound}"
+        rows = []
+        for mutant, killer in zip(written + swept, pool.imap(try_mutant, written + swept), strict=True):
+            rows.append((mutant, killer))
+            print(f"{'killed' if killer else 'LIVES ':6} {mutant.file}:{mutant.line} {mutant.what}", flush=True)
+    report(rows, len(written), time.monotonic() - began)
+    return int(any(not killer and not _harmless(mutant) for mutant, killer in rows))
+
+
+def _harmless(mutant: Mutant) -> str:
+    line = (ROOT / mutant.file).read_text(encoding="utf-8").splitlines()[mutant.line - 1].strip()
+    return HARMLESS.get(f"{line}: {mutant.what}", "")
+
+
+def report(rows: list[tuple[Mutant, str]], num_written: int, seconds: float) -> None:
+    """The table for the log: each written mistake and its killer, then the sweep by killer; last line JSON."""
+    print("\n| # | where | mistake | first test to turn red |\n|---|---|---|---|")
+    for number, (mutant, killer) in enumerate(rows[:num_written], 1):
+        print(f"| {number} | {mutant.file}:{mutant.line} | {mutant.what} | {killer or 'NONE'} |")
+    lives = [
+        f"{mutant.file}:{mutant.line} {mutant.what}" for mutant, killer in rows if not killer and not _harmless(mutant)
+    ]
+    harmless = [f"{mutant.what}: {_harmless(mutant)}" for mutant, killer in rows if not killer and _harmless(mutant)]
+    for line in lives:
+        print(f"LIVES: {line}")
+    numbers = {
+        "written": num_written,
+        "written_killed": sum(bool(killer) for _, killer in rows[:num_written]),
+        "swept": len(rows) - num_written,
+        "swept_killed": sum(bool(killer) for _, killer in rows[num_written:]),
+        "harmless": harmless,
+        "lives": lives,
+        "seconds": round(seconds, 1),
+    }
+    print(json.dumps(numbers))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Greedy answers on a held-out split, and whether they are right: the student before and after, with intervals.
+Leaves out: the rules of right and wrong (scorers.py), intervals (statistics.py). Alone reads the answers' column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+import torch
+from pydantic import ConfigDict
+
+from trainer.batches import PromptWriter, of_kinds
+from trainer.engine.models import Student
+from trainer.errors import CheckpointError, DataError, TrainerError
+from trainer.evaluation.scorers import scorer_named
+from trainer.evaluation.statistics import Estimate, count_pairs, paired_difference, proportion
+from trainer.rollout.sample import answer
+from trainer.rollouts import RolloutConfig
+from viewgen.progress import Progress
+from viewgen.settings import STRICT
+from viewgen.viewset import StoredSample, ViewSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """Which questions, how answered, how judged."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    split: str = "test"
+    """Empty: no evaluation."""
+    question_kinds: tuple[str, ...] = ()
+    """Sorts of question to ask, as the source names them; empty: all."""
+    num_questions: int = 0
+    """Questions at most, one image after another; 0: all."""
+    one_per_image: bool = True
+    """Ask each image one question, so that questions are independent and the intervals hold."""
+    scorer: str = "exact_match"
+    """Rule of right and wrong: exact_match, multiple_choice, number, yes_no."""
+    max_new_tokens: int = 64
+    images_per_batch: int = 25
+    views: tuple[str, ...] = ()
+    """Kinds of view beside which the student is also asked before training: what there is to gain."""
+
+    def __post_init__(self) -> None:
+        if self.images_per_batch < 1 or self.max_new_tokens < 1 or self.num_questions < 0:
+            raise ValueError("give images_per_batch >= 1, max_new_tokens >= 1 and num_questions >= 0")
+        try:
+            scorer_named(self.scorer)
+        except TrainerError as refusal:
+            raise ValueError(str(refusal)) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One held-out question and what the model made of it."""
+
+    question_id: str
+    image_id: str
+    kind: str
+    question: str
+    answer: str
+    response: str
+    right: bool
+
+
+def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[StoredSample]:
+    """The questions to ask, with their answers. Raises DataError when none has an answer."""
+    samples = of_kinds(views.samples(config.split, kinds, answers=True), config.question_kinds, "eval", views.path)
+    samples = [sample for sample in samples if sample.answer is not None]
+    if config.one_per_image:
+        # The place among an image's questions follows from the image, so that every place is asked for.
+        of_image: dict[str, list[StoredSample]] = {}
+        for sample in samples:
+            of_image.setdefault(sample.image_id, []).append(sample)
+        samples = [asked[int(image_id[:8], 16) % len(asked)] for image_id, asked in of_image.items()]
+    if not samples:
+        raise DataError(
+            f"{views.path}: no question of split {config.split!r} has an answer. Set eval.split to another."
+        )
+    samples = samples[: config.num_questions or None]
+    for sample in samples:  # an answer that the rule cannot read is said now, not after the training
+        scorer_named(config.scorer)("", sample.answer or "", ())
+    return samples
+
+
+def evaluate(
+    student: Student, writer: PromptWriter, samples: Sequence[StoredSample], config: EvalConfig, kind: str, name: str
+) -> list[Answered]:
+    """Ask each question once, greedily, beside a view of the given kind ("" for the full image alone)."""
+    rollout = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=config.max_new_tokens)
+    right = scorer_named(config.scorer)
+    answered: list[Answered] = []
+    with Progress(f"evaluate {name}", len(samples), "questions") as progress:
+        for start in range(0, len(samples), config.images_per_batch):
+            rows = writer.write(samples[start : start + config.images_per_batch], (kind,))
+            if not rows:
+                continue
+            prompts = [prompt for _, (prompt,) in rows]
+            rollouts = answer(student, prompts, rollout, torch.Generator())
+            for (sample, _), response in zip(rows, student.texts(rollouts), strict=True):
+                assert sample.answer is not None
+                answered.append(_judged(sample, response, right(response, sample.answer, ())))
+            progress.add(len(rows))
+    if not answered:
+        raise DataError(f"no question of split {config.split!r} can be asked: {next(iter(writer.skipped))}")
+    return answered
+
+
+def _judged(sample: StoredSample, response: str, right: bool) -> Answered:
+    return Answered(
+        question_id=sample.question_id,
+        image_id=sample.image_id,
+        kind=sample.kind,
+        question=sample.question,
+        answer=sample.answer or "",
+        response=response,
+        right=right,
+    )
+
+
+def accuracy(answered: Sequence[Answered]) -> dict[str, float]:
+    """Share of right answers with its 95 % interval (Wilson)."""
+    share = proportion(sum(a.right for a in answered), len(answered))
+    return {"accuracy": share.value, "low": share.low, "high": share.high, "num": len(answered)}
+
+
+def difference(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, float]:
+    """Gain in accuracy with the 95 % interval of the paired difference."""
+    assert [a.question_id for a in before] == [a.question_id for a in after], "pairs are of one question each"
+    found: Estimate = paired_difference(count_pairs([a.right for a in before], [a.right for a in after]))
+    return {"mean": found.value, "low": found.low, "high": found.high}
+
+
+def by_kind(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, Any]:
+    """Both accuracies for each of the source's sorts of question."""
+    kinds = sorted({a.kind for a in before})
+    pairs = {kind: ([a for a in b if a.kind == kind] for b in (before, after)) for kind in kinds}
+    return {kind: dict(zip(("before", "after"), map(accuracy, both), strict=True)) for kind, both in pairs.items()}
+
+
+def write_answers(path: Path, answered: Sequence[Answered]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame([asdict(a) for a in answered]).write_parquet(path)
+
+
+def read_answers(path: Path) -> list[Answered]:
+    """What write_answers wrote. Raises CheckpointError."""
+    try:
+        return [Answered(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
+    except (OSError, TypeError, pl.exceptions.PolarsError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: cannot be read ({said}). Name another folder and run again.") from None
+
+
+def weights_by_right(rollouts: Path, samples: Sequence[StoredSample], scorer: str) -> dict[str, float]:
+    """Mean gate weight of right and of wrong rollouts that were kept, once training is over; empty without both.
+
+    `samples` come with answers: this looks back at a run, nothing of it reaches the training."""
+    answers = {sample.question_id: sample.answer for sample in samples if sample.answer is not None}
+    right = scorer_named(scorer)
+    weights: dict[bool, list[float]] = {True: [], False: []}
+    for path in sorted(rollouts.glob("step-*.parquet")):
+        columns = ["question_id", "response", "weight"]
+        for question_id, response, weight in pl.read_parquet(path, columns=columns).iter_rows():
+            truth = answers.get(question_id)
+            try:
+                if truth is not None:
+                    weights[right(response, truth, ())].append(weight)
+            except TrainerError:  # a sort of question that this rule does not judge
+                continue
+    if not all(weights.values()):
+        return {}
+    means = {name: sum(weights[key]) / len(weights[key]) for name, key in (("right", True), ("wrong", False))}
+    return {f"weight_{name}": mean for name, mean in means.items()}

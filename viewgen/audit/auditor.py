@@ -1,0 +1,257 @@
+"""What a view shows of the evidence, and in what else it differs from the positive view of its question: measured in
+pixels beside the cutting (measure), then by the models that searched for the evidence, which read every view (Auditor).
+Leaves out: making views (views.py), the pixel measures one by one (measures.py), what is too much (flags.py).
+
+Boxes are x0, y0, x1, y1 in pixels of the upright RGB image, far edges outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from viewgen.audit.flags import SHOWS_NOTHING, SPOILT, AuditConfig, findings, flags
+from viewgen.audit.measures import (
+    HASH_BITS,
+    detail_kept,
+    edges_kept,
+    encoding,
+    grey_levels,
+    hash_distance,
+    perceptual_hash,
+    sharpness,
+)
+from viewgen.audit.readings import Asked, Looked, best_scores, phrase_logits, picture_name
+from viewgen.boxes import Box, containment, iou
+from viewgen.decode import decode
+from viewgen.detectors import Detector
+from viewgen.records import Audit, Evidence, Rejection, Sample, View
+from viewgen.retrieval.retriever import Retriever
+
+__all__ = ["AuditConfig", "Auditor", "evidence_overlap", "flags", "measure"]
+
+_CUTS = frozenset({"crop", "crop_exact"})
+"""Positives that show the evidence and little else: what negatives are like, or should be."""
+_PLAIN = ("crop", "crop_exact", "random_crop", "full")
+"""Positives whose pixels are those of the image."""
+_MASKS = ("masked", "mask_random")
+
+
+def measure(views: Sequence[View], evidence: Evidence) -> tuple[View, ...]:
+    """The views with their pixel measures; each is compared with the first positive view of its evidence box.
+
+    Looks at View.pixels, where they are kept, else at the encoded picture. Expects one positive view at least."""
+    looks = [_look(view) for view in views]
+    originals = _originals(looks)
+    pairs = zip(looks, partners_of(views), strict=True)
+    return tuple(replace(look.view, audit=_audit(look, looks[other], evidence, originals)) for look, other in pairs)
+
+
+def partners_of(views: Sequence[View]) -> list[int]:
+    """For each view the number of the positive it is compared with: of its evidence box, else of any; a cut of the
+    evidence, else whatever positive comes first."""
+    positives = [n for n, view in enumerate(views) if view.role == "positive"]
+    positives.sort(key=lambda n: views[n].made_as not in _CUTS)  # stable: cuts first, each sort in the order given
+    firsts: dict[object, int] = {}
+    for n in positives:
+        firsts.setdefault(views[n].params.get("evidence_box", 0), n)
+    return [firsts.get(view.params.get("evidence_box", 0), positives[0]) for view in views]
+
+
+def picture(view: View) -> Image.Image | None:
+    """Its pixels; None for a view that shows nothing at all."""
+    if view.pixels is None and view.image is not None:
+        return decode(view.image)
+    return view.pixels
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A view by itself; without grey levels when it shows nothing at all."""
+
+    view: View
+    place: Box
+    grey: UInt8[np.ndarray, "H W"] | None
+    sharpness: float = 0.0
+    hash: int | None = None
+
+    def part(self, box: Box) -> UInt8[np.ndarray, "h w"] | None:
+        """Its grey levels in this box of the image, if it shows the box whole and at the image's own scale."""
+        place = self.place
+        if self.grey is None or self.grey.shape != (place.height, place.width) or containment(box, place) < 1:
+            return None
+        return self.grey[box.y0 - place.y0 : box.y1 - place.y0, box.x0 - place.x0 : box.x1 - place.x0]
+
+
+def _look(view: View) -> _Look:
+    shown = picture(view)
+    if shown is None:
+        return _Look(view, _place(view), None)
+    grey = grey_levels(shown)
+    return _Look(view, _place(view), grey, sharpness(grey), perceptual_hash(grey))
+
+
+def _place(view: View) -> Box:
+    """Where it was cut; a view without a box is as large as the image."""
+    return view.box or Box(0, 0, max(view.width_px, 1), max(view.height_px, 1))
+
+
+def _originals(looks: Sequence[_Look]) -> list[_Look]:
+    return [look for look in looks if look.view.role == "positive" and look.view.made_as in _PLAIN]
+
+
+def _audit(look: _Look, base: _Look, evidence: Evidence, originals: Sequence[_Look]) -> Audit:
+    share = _share(look, evidence, originals)
+    return Audit(
+        evidence_overlap=share,
+        evidence_iou=max(iou(box, look.place) for box in evidence.boxes) if share else 0.0,
+        sharpness=look.sharpness,
+        # Rounding to whole levels alone makes about 1.7 levels squared: below 1, two pictures are equally flat.
+        sharpness_ratio=max(look.sharpness, 1.0) / max(base.sharpness, 1.0),
+        same_size=(look.view.width_px, look.view.height_px) == (base.view.width_px, base.view.height_px),
+        same_encoding=_encoding(look.view) == _encoding(base.view),
+        hash_distance=HASH_BITS if look.hash is None or base.hash is None else hash_distance(look.hash, base.hash),
+    )
+
+
+def _encoding(view: View) -> tuple[str, bytes] | None:
+    return encoding(view.image) if view.image else None
+
+
+def evidence_overlap(view: View, evidence: Evidence, originals: Sequence[View] = ()) -> float:
+    """Largest share of an evidence box that the view shows, 0 to 1: of its area; of its edges, where the view is masked;
+    of its fine detail, where it is shuffled or degraded.
+
+    `originals` are positives with plain pixels. Where none shows what was there, a mask is taken at its word, and detail
+    as kept. A view of another image shows nothing."""
+    return _share(_look(view), evidence, _originals([_look(own) for own in originals]))
+
+
+def _share(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float:
+    kind = look.view.made_as
+    if kind in SHOWS_NOTHING or any(look.view.image_id != own.view.image_id for own in originals):
+        return 0.0
+    if kind in _MASKS:
+        return max(_unmasked(look, box, originals) for box in evidence.boxes)
+    share = max(containment(box, look.place) for box in evidence.boxes)
+    before = _before(look.place, originals)
+    if kind not in SPOILT or before is None or look.grey is None or before.shape != look.grey.shape:
+        return share
+    return share * detail_kept(before, look.grey)
+
+
+def _unmasked(look: _Look, box: Box, originals: Sequence[_Look]) -> float:
+    before, after = _before(box, originals), look.part(box)
+    if before is None or after is None:
+        return 0.0 if look.view.made_as == "masked" else 1.0
+    return edges_kept(before, after)
+
+
+def _before(box: Box, originals: Sequence[_Look]) -> UInt8[np.ndarray, "h w"] | None:
+    """What the image shows in this box, if a positive shows it whole."""
+    parts = (own.part(box) for own in originals)
+    return next((part for part in parts if part is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """Reads measured views again with the models that searched for the evidence, and flags them.
+
+    A detector without a model has nothing to read again: its boxes say where the evidence is, not what a cut shows."""
+
+    config: AuditConfig
+    retriever: Retriever | None = None
+    detector: Detector | None = None
+
+    def judge(self, samples: Sequence[Sample]) -> list[Sample | Rejection]:
+        """Each sample with its views flagged; or a Rejection whose reason is the first flag of `reject` that one has.
+
+        Expects views that were measured, with pixels or encoded. Equal pictures are read once per call."""
+        faces = [_faces(sample) for sample in samples] if self._detects or self._compares else [()] * len(samples)
+        pictures = {face.asked: face.image for each in faces for face in each if face}
+        scores = best_scores(self.detector, pictures) if self.detector and self._detects else {}
+        logits = (
+            phrase_logits(self.retriever, pictures, self.config.shift_px) if self.retriever and self._compares else {}
+        )
+        return [
+            _verdict(_read(sample, each, scores, logits) if each else sample, self.config)
+            for sample, each in zip(samples, faces, strict=True)
+        ]
+
+    @property
+    def _detects(self) -> bool:
+        return self.detector is not None and bool(self.detector.models) and self.config.use_detector
+
+    @property
+    def _compares(self) -> bool:
+        return self.retriever is not None and self.config.use_similarity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Face:
+    """What of a view the models are shown."""
+
+    image: Image.Image
+    asked: Asked
+    """Its name, with all phrases of the question."""
+
+
+def _faces(sample: Sample) -> tuple[_Face | None, ...]:
+    phrases = tuple(dict.fromkeys(phrase.text for phrase in sample.phrases))
+    shown = (picture(view) for view in sample.views)
+    return tuple(_Face(image=image, asked=(picture_name(image), phrases)) if image else None for image in shown)
+
+
+def _read(
+    sample: Sample, faces: Sequence[_Face | None], scores: Mapping[Asked, float], logits: Mapping[Looked, float]
+) -> Sample:
+    """The sample with what the models made of its views."""
+    views = list(sample.views)
+    for n, partner in enumerate(partners_of(sample.views)):
+        face, other = faces[n], faces[partner]
+        if face is None or other is None:
+            continue
+        wanted = _phrases_shown(sample, sample.views[partner])
+        own, base = ([logits.get((each.asked[0], phrase)) for phrase in wanted] for each in (face, other))
+        compared = [(mine, its) for mine, its in zip(own, base, strict=True) if mine is not None and its is not None]
+        audit = replace(
+            _audited(views[n]),
+            detector_score=scores.get(face.asked),
+            phrase_similarity=_rounded(fmean(mine for mine, _ in compared)) if compared else None,
+            similarity_margin=_rounded(min(its - mine for mine, its in compared)) if compared else None,
+        )
+        views[n] = replace(views[n], audit=audit)
+    return replace(sample, views=tuple(views))
+
+
+def _phrases_shown(sample: Sample, positive: View) -> tuple[str, ...]:
+    """Phrases whose regions the positive was cut around; all of them where that is not known."""
+    place = _place(positive)
+    near = [region.phrase for region in sample.evidence.regions if containment(region.box, place) >= 0.5]
+    return tuple(dict.fromkeys(near or [phrase.text for phrase in sample.phrases]))
+
+
+def _verdict(sample: Sample, config: AuditConfig) -> Sample | Rejection:
+    found = [findings(_audited(view), view.role, view.made_as, config) for view in sample.views]
+    for flag in config.reject:
+        for view, why in zip(sample.views, found, strict=True):
+            if flag in why:
+                return Rejection(stage="audit", reason=flag, message=f"{view.role} {view.kind}: {why[flag]}")
+    flagged = [
+        replace(view, audit=replace(_audited(view), flags=tuple(why)))
+        for view, why in zip(sample.views, found, strict=True)
+    ]
+    return replace(sample, views=tuple(flagged))
+
+
+def _audited(view: View) -> Audit:
+    assert view.audit is not None, "views are measured before they are judged"
+    return view.audit
+
+
+def _rounded(nats: float) -> float:
+    return round(nats, 4)  # further decimals differ between machines

@@ -1,0 +1,156 @@
+"""A recipe -> a view set: read questions, hash images, plan parts, make each of them, write it.
+Leaves out: how a part is made (stages.py); what it is made from and when it is made again (plan.py).
+
+A killed build goes on after its last finished part, and ends with the same bytes as one that was never killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from viewgen.audit.auditor import Auditor
+from viewgen.viewset.card import card
+from viewgen.build.config import BuildConfig, read_config
+from viewgen.errors import ModelError, ReviewsError
+from viewgen.build.locating import Locator
+from viewgen.files import beside
+from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
+from viewgen.phrases import phrase_finder
+from viewgen.build.plan import ImageFile, PartTask, Plan, hash_image_file, open_folder, plan_build, with_parts
+from viewgen.progress import Progress, Stream, counted
+from viewgen.source.recipe import read_questions, root_of
+from viewgen.records import Question
+from viewgen.grounding.regions import RegionFinder, region_finder
+from viewgen.source.reviews import Verdict, read_reviews
+from viewgen.viewset.shards import table_path, write_table
+from viewgen.build.stages import Stages
+from viewgen.viewset.tables import Finished, part_tables
+from viewgen.build.workers import Workers, ahead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """What a build may be told beside its recipe."""
+
+    force: bool = False
+    """Rebuild every part of an existing view set."""
+    only: tuple[int, ...] = ()
+    """Rebuild these parts and leave the others as they are; empty for all that are not finished."""
+    reviews: Path | None = None
+    """CSV of verdicts (reviews.py). A finished part whose verdicts changed is refused unless `force` or `only` makes it
+    again."""
+    num_threads: int = os.cpu_count() or 1
+    """For hashing and opening images, 1 or more."""
+    num_workers: int = os.cpu_count() or 1
+    """Processes that cut, encode and measure views; with 0 this one does."""
+    progress_out: Stream | None = None
+    """Where progress is said; standard error when not given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport:
+    """What a build did."""
+
+    num_parts: int
+    """Of the finished view set."""
+    num_made: int
+    num_reused: int
+    """Parts that were finished already."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.num_made + self.num_reused == self.num_parts
+
+
+def build_views(
+    recipe: Path, out: Path, options: BuildOptions | None = None, finder: RegionFinder | None = None
+) -> BuildReport:
+    """Build the view set of a recipe at `out`, or finish one that was begun. `finder` replaces the recipe's own.
+
+    Raises ViewgenError for every mistake in the recipe, and for a folder that another build made."""
+    options = options or BuildOptions()
+    config = read_config(recipe)
+    root = root_of(config.source, recipe)
+    questions = read_questions(config.source, recipe)
+    reviews = reviews_of(questions, options.reviews)
+    phrases = phrase_finder(config.phrases)
+    finder = finder or load_finder(config, recipe)
+    files = hash_images(questions, root, config, options)
+    plan = plan_build(config, {**phrases.models, **finder.models}, questions, files, reviews)
+    manifest = open_folder(out, plan, options.force, options.only)
+    num_reused = len(manifest.parts)
+    todo = parts_to_make(plan, manifest, options.only)
+    total = sum(len(part.images) for part in todo)
+    with (
+        Workers(options.num_workers) as workers,
+        Progress("build", total, "images", options.progress_out) as progress,
+    ):
+        locator = Locator(root=root, config=config, phrases=phrases, finder=finder, reviews=reviews)
+        auditor = Auditor(config.audit, finder.retriever, finder.detector)
+        stages = Stages(locator=locator, auditor=auditor, workers=workers, num_threads=options.num_threads)
+        for part in todo:
+            manifest = write_part(out, manifest, part, list(progress.each(stages.make_part(part))))
+    write_card(out, manifest)
+    return BuildReport(num_parts=len(plan.parts), num_made=len(todo), num_reused=num_reused)
+
+
+def load_finder(config: BuildConfig, recipe: Path) -> RegionFinder:
+    """The models that the settings ask for. Raises ModelError when one cannot be loaded."""
+    views = config.views
+    needs_tiles = views.needs_tiles or views.needs_vectors
+    try:
+        return region_finder(config.regions, config.retrieval, config.detector, needs_tiles=needs_tiles)
+    except ModelError as error:
+        if not needs_tiles or config.regions.kind in {"retrieval", "fused"}:
+            raise
+        what = "hard_off_region" if views.needs_tiles else "the nearest donor of swapped"
+        raise ModelError(f"{recipe}: {what} needs the OpenCLIP model of [retrieval]. {error}") from None
+
+
+def reviews_of(questions: Sequence[Question], path: Path | None) -> Mapping[str, Verdict]:
+    """The verdicts in a file, none without one. Raises ReviewsError when one is about a question of another source."""
+    if path is None:
+        return {}
+    reviews = read_reviews(path)
+    strangers = list(reviews.keys() - {question.question_id for question in questions})
+    if strangers:
+        found = f"{counted(len(strangers), 'verdict')} on questions that the source lacks, as {min(strangers)!r}"
+        raise ReviewsError(f"{path}: {found}. Give the file that was saved from a view set of this recipe.")
+    return reviews
+
+
+def hash_images(
+    questions: Sequence[Question], root: Path, config: BuildConfig, options: BuildOptions
+) -> list[ImageFile]:
+    """Every image file that a question names, once."""
+    paths = list(dict.fromkeys(question.image_path for question in questions))
+    with Progress("hash", len(paths), "images", options.progress_out) as progress:
+        files = ahead(lambda path: hash_image_file(path, root, config.images), paths, options.num_threads)
+        return list(progress.each(files))
+
+
+def parts_to_make(plan: Plan, manifest: Manifest, only: Sequence[int]) -> list[PartTask]:
+    """The parts that are not finished, or those of them that are in `only`."""
+    finished = {record.part for record in manifest.parts}
+    return [part for part in plan.parts if part.part not in finished and (not only or part.part in only)]
+
+
+def write_part(out: Path, manifest: Manifest, part: PartTask, finished: Sequence[Finished]) -> Manifest:
+    """Write a part's tables, then the manifest that says that they are whole."""
+    tables = part_tables(finished)
+    num_ends = tables["questions"].height + tables["rejects"].height
+    assert num_ends == part.num_questions, f"{part.num_questions} questions came in, {num_ends} were kept or rejected"
+    files = {name: write_table(table_path(out, name, part.part), rows) for name, rows in tables.items()}
+    record = PartRecord(part=part.part, num_questions=part.num_questions, fingerprint=part.fingerprint, files=files)
+    manifest = with_parts(manifest, [*manifest.parts, record])
+    write_manifest(out, manifest)
+    return manifest
+
+
+def write_card(out: Path, manifest: Manifest) -> None:
+    """README.md, once every part is there."""
+    if manifest.is_complete:
+        with beside(out / "README.md") as partial:
+            partial.write_text(card(manifest), encoding="utf-8")

@@ -1,0 +1,61 @@
+"""BuildConfig: one TOML file -> the settings of every stage. Each stage's settings stand beside the stage; here they
+are only put together.
+Leaves out: command-line options, none of which shapes a view set's content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from viewgen.audit.auditor import AuditConfig
+from viewgen.detectors import DetectorConfig
+from viewgen.grounding.evidence import EvidenceConfig
+from viewgen.source.images import ImageConfig
+from viewgen.phrases import PhrasesConfig
+from viewgen.source.recipe import SourceConfig
+from viewgen.grounding.regions import RegionsConfig
+from viewgen.retrieval.retriever import RetrievalConfig
+from viewgen.settings import STRICT, read_toml, settings_from
+from viewgen.views.cut_views import ViewsConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """A whole recipe: what to read, and how each stage treats it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    source: SourceConfig
+    images: ImageConfig = field(default_factory=ImageConfig)
+    phrases: PhrasesConfig = field(default_factory=PhrasesConfig)
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    seed: int = 0
+    """Of everything random in the build: any whole number."""
+    images_per_part: int = 256
+    """A part holds at most so many distinct images, 1 or more. Ours: a part is what is lost when a build is killed."""
+    part_mb: float = 256.0
+    """A part ends when its image files reach so many millions of bytes, above 0. Ours: a part must fit in memory."""
+
+    images_at_once: int = 8
+    """Images that the models are asked about at once, 1 or more. Ours: their pixels must fit in memory together."""
+
+    def __post_init__(self) -> None:
+        if self.images_per_part < 1:
+            raise ValueError(f"images_per_part is {self.images_per_part}: expected 1 or more")
+        if self.images_at_once < 1:
+            raise ValueError(f"images_at_once is {self.images_at_once}: expected 1 or more")
+        if not self.part_mb > 0:
+            raise ValueError(f"part_mb is {self.part_mb}: expected more than 0")
+
+
+def read_config(recipe: Path) -> BuildConfig:
+    """The settings in a recipe. Raises SettingsError that names the file, the setting and the remedy."""
+    return settings_from(read_toml(recipe), BuildConfig, recipe)

@@ -1,0 +1,240 @@
+"""Which images and questions go into which part, and a fingerprint of all that each part is made from; and what an
+output folder already holds of such a plan, or why it belongs to another.
+Leaves out: doing the work (build.py). Every image file is hashed once here; equal files are one image."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import Any
+
+import viewgen
+from viewgen.build.config import BuildConfig
+from viewgen.errors import ShardError
+from viewgen.decode import PictureError
+from viewgen.source.images import ImageConfig, read_image_file
+from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
+from viewgen.progress import counted
+from viewgen.records import Question, Rejection
+from viewgen.source.reviews import Verdict
+from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
+from viewgen.viewset.shards import file_fault, file_record, table_path
+
+_LIBRARIES = ("numpy", "open_clip_torch", "pillow", "polars", "torch")
+"""Another version of one of these may write other bytes."""
+_NO_EFFECT = ("report/", "cli.py", "progress.py", "viewset/card.py", "source/demo.py", "source/reviews.py", "build/workers.py")
+"""Folders and files of viewgen that do not shape a table."""
+_NOT_COMPARED = ("source",)
+"""The questions and image files themselves are compared, not how they were found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFile:
+    """A source file, hashed; or why it was not."""
+
+    path: str
+    """Below the root."""
+    name: str
+    """SHA-256 of its bytes, in hex; of an unread file, its path and the reason."""
+    num_bytes: int
+    refusal: Rejection | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTask:
+    """One distinct image with all its questions."""
+
+    file: ImageFile
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartTask:
+    """What one part is made from."""
+
+    part: int
+    images: tuple[ImageTask, ...]
+    fingerprint: str
+
+    @property
+    def num_questions(self) -> int:
+        return sum(len(image.questions) for image in self.images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole build before it is done: the manifest it starts from, and its parts."""
+
+    manifest: Manifest
+    parts: tuple[PartTask, ...]
+
+
+def hash_image_file(path: str, root: Path, config: ImageConfig) -> ImageFile:
+    """Hash one file below the root. A path that leaves the root is refused unread."""
+    pure = PurePath(path)
+    try:
+        if pure.is_absolute() or ".." in pure.parts:
+            raise PictureError("outside_root", "image_path leaves the recipe's root")
+        data = read_image_file(root / pure, config)
+    except PictureError as error:
+        refusal = Rejection(stage="images", reason=error.reason, message=error.what)
+        return ImageFile(path=path, name=f"{path}: {error.reason}", num_bytes=0, refusal=refusal)
+    return ImageFile(path=path, name=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
+
+
+def plan_build(
+    config: BuildConfig,
+    models: Mapping[str, str],
+    questions: Sequence[Question],
+    files: Sequence[ImageFile],
+    reviews: Mapping[str, Verdict],
+) -> Plan:
+    """Parts of at most images_per_part images and about part_mb, in the order of the image files."""
+    made_by = {"viewgen": viewgen.__version__, "code": code_version(), **{name: version(name) for name in _LIBRARIES}}
+    chunks = list(_chunks(_image_tasks(questions, files), config))
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        made_by=made_by,
+        seed=config.seed,
+        config={name: _as_json(value) for name, value in asdict(config).items()},
+        models=dict(models),
+        num_parts=len(chunks),
+        parts=(),
+    )
+    common = fingerprint(_compared(manifest))
+    parts = tuple(_part(number, chunk, common, reviews) for number, chunk in enumerate(chunks))
+    return Plan(manifest=manifest, parts=parts)
+
+
+def open_folder(out: Path, plan: Plan, force: bool, only: Sequence[int]) -> Manifest:
+    """The manifest to go on from, written to `out`: its finished parts stay, all others are to be made.
+
+    With `force` none stays; those in `only` never do. Raises ShardError when `out` holds anything that this plan did
+    not make, naming the setting that differs."""
+    for part in only:
+        if not 0 <= part < len(plan.parts):
+            raise ShardError(f"{out}: there is no part {part}: this build has parts 0 to {len(plan.parts) - 1}.")
+    if out.exists() and not out.is_dir():
+        raise ShardError(f"{out}: is a file. Name a new or an empty folder.")
+    is_used = out.exists() and any(path.name != f"{MANIFEST}.partial" for path in out.iterdir())
+    if is_used and not (out / MANIFEST).is_file():
+        raise ShardError(f"{out}: holds other files and no {MANIFEST}. Name a new or an empty folder.")
+    kept: tuple[PartRecord, ...] = ()
+    if is_used and not force:
+        found = read_manifest(out)
+        _refuse_other(out, found, plan.manifest)
+        kept = tuple(record for record in found.parts if record.part not in only and _is_whole(out, record))
+        _refuse_changed(out, kept, plan)
+    manifest = with_parts(plan.manifest, kept)
+    write_manifest(out, manifest)
+    _remove_strays(out, manifest)
+    return manifest
+
+
+def with_parts(manifest: Manifest, parts: Sequence[PartRecord]) -> Manifest:
+    """The manifest with these finished parts, put in order."""
+    return replace(manifest, parts=tuple(sorted(parts, key=lambda record: record.part)))
+
+
+@cache
+def code_version() -> str:
+    """Hash of the source files that shape tables, as they were when this process first asked."""
+    folder = Path(viewgen.__file__).parent
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    shaping = [name for name in names if not name.startswith(_NO_EFFECT)]
+    contents = [[name, hashlib.sha256((folder / name).read_bytes()).hexdigest()] for name in shaping]
+    return fingerprint(contents)[:16]
+
+
+def _image_tasks(questions: Sequence[Question], files: Sequence[ImageFile]) -> list[ImageTask]:
+    """Equal files become one image, that of the first path."""
+    first: dict[str, ImageFile] = {}
+    name_of = {file.path: first.setdefault(file.name, file).name for file in files}
+    asked: dict[str, list[Question]] = {name: [] for name in first}
+    for question in questions:
+        asked[name_of[question.image_path]].append(question)
+    return [ImageTask(file=file, questions=tuple(asked[name])) for name, file in first.items()]
+
+
+def _chunks(images: Sequence[ImageTask], config: BuildConfig) -> Iterator[tuple[ImageTask, ...]]:
+    chunk: list[ImageTask] = []
+    size_mb = 0.0
+    for image in images:
+        image_mb = image.file.num_bytes / 1e6
+        if chunk and (len(chunk) == config.images_per_part or size_mb + image_mb > config.part_mb):
+            yield tuple(chunk)
+            chunk, size_mb = [], 0.0
+        chunk.append(image)
+        size_mb += image_mb
+    yield tuple(chunk)
+
+
+def _part(number: int, images: tuple[ImageTask, ...], common: str, reviews: Mapping[str, Verdict]) -> PartTask:
+    made_from: list[Any] = [[image.file.name, [asdict(question) for question in image.questions]] for image in images]
+    names = [question.question_id for image in images for question in image.questions]
+    reviewed = [[name, asdict(reviews[name])] for name in names if name in reviews]
+    made_from += [reviewed] if reviewed else []
+    return PartTask(part=number, images=images, fingerprint=fingerprint([common, made_from]))
+
+
+def _compared(manifest: Manifest) -> dict[str, Any]:
+    """Everything but the sources that shapes the tables: dotted name -> value."""
+    config = {name: value for name, value in manifest.config.items() if name not in _NOT_COMPARED}
+    others = {"schema_version": manifest.schema_version, "models": manifest.models, "made_by": manifest.made_by}
+    return dict(_flat({**config, **others}))
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - a setting of any type
+    """A setting as JSON holds it; JSON has no infinity."""
+    if isinstance(value, Mapping):
+        return {name: _as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _flat(tables: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _refuse_other(out: Path, found: Manifest, planned: Manifest) -> None:
+    old, new = _compared(found), _compared(planned)
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            differs = f"was built with {name} = {old.get(name)!r}, now it is {new.get(name)!r}"
+            raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild this one with --force.")
+    if found.num_parts != planned.num_parts:
+        differs = f"was built from a source of {counted(found.num_parts, 'part')}, now of {planned.num_parts:,}"
+        raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild this one with --force.")
+
+
+def _refuse_changed(out: Path, kept: Sequence[PartRecord], plan: Plan) -> None:
+    for record in kept:
+        if record.fingerprint != plan.parts[record.part].fingerprint:
+            differs = f"part {record.part} was built from other questions, image files or reviews"
+            again = f"with --only {record.part}, or everything with --force"
+            raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild it {again}.")
+
+
+def _is_whole(out: Path, record: PartRecord) -> bool:
+    """Judged by every byte, unlike a reader's look: what goes on from here is not looked at again."""
+    files = [(name, table_path(out, name, record.part), record.files[name]) for name in TABLES]
+    return all(not file_fault(path, name, said) and file_record(path) == said for name, path, said in files)
+
+
+def _remove_strays(out: Path, manifest: Manifest) -> None:
+    """Parts of an earlier, longer build, and what a killed one left half written."""
+    for table in TABLES:
+        named = {table_path(out, table, part) for part in range(manifest.num_parts)}
+        for path in (out / table).glob("part-*.parquet*"):
+            if path not in named:
+                path.unlink()

@@ -1,0 +1,78 @@
+"""Read the image files of a source within limits, and decode them.
+Leaves out: how bytes become pixels (decode.py), which files a recipe names (recipe.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from PIL import Image
+from pydantic import ConfigDict
+
+from viewgen.decode import MAX_MEGAPIXELS, PictureError, decode
+from viewgen.settings import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """How much image is let in: a small file can unfold to more pixels than memory holds."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    max_megapixels: float = 89.0
+    """Width x height in millions of pixels, above 0 and up to 178. Pillow warns above 89 and refuses above 178."""
+    max_file_mb: float = 100.0
+    """Size of the file in millions of bytes, above 0. Ours: the largest photographs have some 50."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_megapixels <= MAX_MEGAPIXELS:
+            most = f"expected more than 0 and at most {MAX_MEGAPIXELS}"
+            raise ValueError(f"max_megapixels is {self.max_megapixels}: {most}")
+        if not 0 < self.max_file_mb < math.inf:
+            raise ValueError(f"max_file_mb is {self.max_file_mb}: expected more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An opened image and the file that it came from."""
+
+    image: Image.Image
+    """RGB, upright, pixels loaded, no metadata."""
+    data: bytes
+    """The file, byte for byte."""
+    sha256: str
+    """Of `data`, in hex."""
+    width_px: int
+    height_px: int
+
+
+def read_image_file(path: Path, config: ImageConfig) -> bytes:
+    """The file's bytes. Raises PictureError when it is missing, not a plain file, unreadable or above max_file_mb."""
+    try:
+        if not path.is_file():  # also keeps pipes and devices out, which would block or never end
+            raise PictureError("missing_image", "there is no such file", path)
+        size_mb = path.stat().st_size / 1e6
+        if size_mb <= config.max_file_mb:
+            return path.read_bytes()
+    except OSError as error:
+        raise PictureError("unreadable_image", f"cannot be read ({error.strerror})", path) from None
+    raise PictureError("oversize_image", f"{size_mb:.1f} MB, more than max_file_mb {config.max_file_mb:g}", path)
+
+
+def open_picture(path: Path, config: ImageConfig) -> Picture:
+    """The image at `path`, upright and RGB. Raises PictureError when it cannot be opened safely and whole."""
+    data = read_image_file(path, config)
+    try:
+        image = decode(data, config.max_megapixels)
+    except PictureError as error:
+        raise PictureError(error.reason, error.what, path) from None
+    return Picture(
+        image=image,
+        data=data,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width_px=image.width,
+        height_px=image.height,
+    )

@@ -1,0 +1,105 @@
+"""Verdicts of people who looked at questions and their views, as the report's page saves them: CSV with the columns
+question_id, verdict (accept or reject) and, if one likes, note.
+Leaves out: the page (report.py) and acting on verdicts (build.py). A rejected question leaves the build as a rejection of
+stage `review`; an accepted one stays although the audit would reject it, but no other stage is overruled."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from viewgen.errors import ReviewsError
+
+STAGE, REASON = "review", "reviewed"
+"""What a rejected question is counted under."""
+VERDICTS = ("accept", "reject")
+NEEDED, OPTIONAL = ("question_id", "verdict"), ("note",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a person decided about one question."""
+
+    verdict: str
+    """accept or reject."""
+    note: str = ""
+    """Why, in the reviewer's words; may be empty."""
+
+    @property
+    def is_reject(self) -> bool:
+        return self.verdict == "reject"
+
+    @property
+    def message(self) -> str:
+        """A sentence for the rejected row."""
+        return f"a reviewer rejected it: {self.note}" if self.note else "a reviewer rejected it"
+
+
+def read_reviews(path: Path) -> Mapping[str, Verdict]:
+    """question_id -> its verdict, in the order of the file. Raises ReviewsError, one line that names file and line.
+
+    A question may stand in several lines as long as they agree; their notes are joined."""
+    found: dict[str, Verdict] = {}
+    first_line: dict[str, int] = {}
+    for line, question_id, new in _verdicts(path):
+        old = found.get(question_id)
+        if old and old.verdict != new.verdict:
+            both = f"{old.verdict} in line {first_line[question_id]}, {new.verdict} in line {line}"
+            raise ReviewsError(f"{path}: question {question_id!r} has two verdicts: {both}. Keep one of them.")
+        notes = [verdict.note for verdict in (old, new) if verdict and verdict.note]
+        found[question_id] = Verdict(verdict=new.verdict, note="; ".join(dict.fromkeys(notes)))
+        first_line.setdefault(question_id, line)
+    return found
+
+
+def _verdicts(path: Path) -> Iterator[tuple[int, str, Verdict]]:
+    """Line number, question_id and verdict of every row."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
+            rows = csv.reader(file, strict=True)
+            names = next(rows, [])
+            _refuse_columns(names, path)
+            for row in rows:
+                if row:
+                    yield rows.line_num, *_verdict(dict(_fields(names, row, path, rows.line_num)), path, rows.line_num)
+    except FileNotFoundError:
+        raise ReviewsError(f"{path}: there is no such file. Download one from the page of `viewgen report`.") from None
+    except UnicodeDecodeError as error:
+        raise ReviewsError(f"{path}: is not UTF-8 ({error.reason}). Save it as CSV in UTF-8.") from None
+    except csv.Error as error:
+        raise ReviewsError(f"{path}: is no CSV: {error}. Save it as CSV with quotes doubled inside quotes.") from None
+    except OSError as error:
+        raise ReviewsError(f"{path}: cannot be read ({error.strerror}). Give a CSV file.") from None
+
+
+def _refuse_columns(names: list[str], path: Path) -> None:
+    known = (*NEEDED, *OPTIONAL)
+    for name in NEEDED:
+        if name not in names:
+            found = ", ".join(map(repr, names)) or "nothing"
+            raise ReviewsError(f"{path}: line 1 has no column {name!r}, only {found}. Expected: {','.join(known)}.")
+    for name in names:
+        if name not in known or names.count(name) > 1:
+            what = "an unknown column" if name not in known else "twice the column"
+            raise ReviewsError(f"{path}: line 1 has {what} {name!r}. Expected: {','.join(known)}.")
+
+
+def _fields(names: list[str], row: list[str], path: Path, line: int) -> Iterator[tuple[str, str]]:
+    if len(row) != len(names):
+        raise ReviewsError(
+            f"{path}: line {line} has {len(row)} fields, expected {len(names)}. Quote what holds a comma."
+        )
+    return zip(names, row, strict=True)
+
+
+def _verdict(fields: Mapping[str, str], path: Path, line: int) -> tuple[str, Verdict]:
+    if not fields["question_id"]:
+        raise ReviewsError(f"{path}: line {line} has no question_id. Add it or remove the line.")
+    if fields["verdict"] not in VERDICTS:
+        expected = " or ".join(VERDICTS)
+        raise ReviewsError(
+            f"{path}: line {line} has the verdict {fields['verdict']!r}: expected {expected}. Change it."
+        )
+    return fields["question_id"], Verdict(verdict=fields["verdict"], note=fields.get("note", ""))

@@ -1,0 +1,110 @@
+"""What people and programs read about the tables: the card of a view set, and docs/data-format.md. Both are printed
+from schema.py.
+Leaves out: every number that the manifest does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from viewgen.viewset.manifest import Manifest
+from viewgen.viewset.schema import IMAGE, SCHEMA_VERSION, TABLES, Column, DataType, Table
+
+_FORMAT = f"""# The format of a view set
+
+Printed by `viewgen schema` from `viewgen/viewset/schema.py`. Schema version {SCHEMA_VERSION}.
+
+A view set is a folder with `README.md` (its card), `manifest.json` (settings, seed, models, and for every file its
+rows, bytes and SHA-256) and one folder per table with files `part-00000.parquet`, `part-00001.parquet`, ... Part k of
+every table speaks of the same images. Boxes are `x0`, `y0`, `x1`, `y1` in whole pixels of the upright image, far edges
+outside.
+"""
+_CARD = """# A view set
+
+Questions about images, each with views of its evidence, made by `viewgen build`. Schema version {version}, seed {seed}.
+
+| table | rows | what a row is |
+|---|---|---|
+{tables}
+
+Models: {models}. Every setting is in `manifest.json`.
+
+    import datasets
+    views = datasets.load_dataset("PATH/OF/THIS/FOLDER", "views", split="rows")
+"""
+
+
+def data_format() -> str:
+    """docs/data-format.md."""
+    return "\n".join([_FORMAT, *(_described(name, table) for name, table in TABLES.items())])
+
+
+def card(manifest: Manifest) -> str:
+    """README.md of a view set. Its YAML header lets Hugging Face's `datasets` find the tables and decode the images."""
+    counts = {name: sum(part.files[name].rows for part in manifest.parts) for name in TABLES}
+    tables = "\n".join(f"| {name} | {counts[name]} | {table.meaning} |" for name, table in TABLES.items())
+    models = ", ".join(f"{name} (SHA-256 {sha256[:16]})" for name, sha256 in sorted(manifest.models.items())) or "none"
+    text = _CARD.format(version=manifest.schema_version, seed=manifest.seed, tables=tables, models=models)
+    return "\n".join(["---", *_yaml_header(), "---", text])
+
+
+def _described(name: str, table: Table) -> str:
+    rows = [
+        f"| `{column_name}` | {_type_words(column.type)}{_null_words(column)} | {column.unit} | {column.meaning} |"
+        for column_name, column in table.columns.items()
+    ]
+    head = [f"## {name}", "", f"{table.meaning} Key: `{table.key}`.", "", "| column | type | unit | meaning |"]
+    return "\n".join([*head, "|---|---|---|---|", *rows, ""])
+
+
+def _null_words(column: Column) -> str:
+    return ", may be null" if column.nullable else ""
+
+
+def _type_words(kind: DataType) -> str:
+    if isinstance(kind, pl.List):
+        return f"list of {_type_words(_instance(kind.inner))}"
+    if isinstance(kind, pl.Struct):
+        return "{" + ", ".join(f"{field.name}: {_type_words(_instance(field.dtype))}" for field in kind.fields) + "}"
+    return _dtype(kind)
+
+
+def _yaml_header() -> Iterator[str]:
+    """One configuration per table. All rows are one split named rows: our own `split` is a column."""
+    yield "configs:"
+    for name in TABLES:
+        yield from (f"- config_name: {name}", "  data_files:", "  - split: rows", f"    path: {name}/*.parquet")
+    yield "dataset_info:"
+    for name, table in TABLES.items():
+        yield from (f"- config_name: {name}", "  features:")
+        for column_name, column in table.columns.items():
+            yield from _feature(column_name, column.type, "  ")
+
+
+def _feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
+    yield f"{indent}- name: {name}"
+    if kind == IMAGE:
+        yield f"{indent}  dtype: image"
+    elif isinstance(kind, pl.Struct | pl.List):
+        inner = _instance(kind.inner) if isinstance(kind, pl.List) else kind
+        if not isinstance(inner, pl.Struct):
+            yield f"{indent}  list: {_dtype(inner)}"
+            return
+        yield f"{indent}  {'list' if isinstance(kind, pl.List) else 'struct'}:"
+        for field in inner.fields:
+            yield from _feature(field.name, _instance(field.dtype), f"{indent}  ")
+    else:
+        yield f"{indent}  dtype: {_dtype(kind)}"
+
+
+def _instance(kind: object) -> DataType:
+    """Polars hands out an inner type as an object or as its class."""
+    found = kind() if isinstance(kind, type) else kind
+    assert isinstance(found, pl.DataType)
+    return found
+
+
+def _dtype(kind: DataType) -> str:
+    """The type's name as Arrow and Hugging Face spell it: string, int32, float64, ..."""
+    return "bool" if isinstance(kind, pl.Boolean) else str(kind).lower()

@@ -1,0 +1,310 @@
+"""A view set on disk: writing its parts, and the checked reader that trainer uses.
+Leaves out: what the columns mean (schema.py), the manifest's own form (manifest.py), making rows (tables.py).
+
+Part k of every table speaks of the same images, so a reader needs part k alone. Pixels are read part by part and kept
+in a cache of bounded size; columns that are not asked for are not read, above all not the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from viewgen.boxes import Box
+from viewgen.errors import ShardError
+from viewgen.files import beside
+from viewgen.viewset.manifest import FileRecord, Manifest, read_manifest
+from viewgen.viewset.schema import TABLES
+
+ROW_GROUP_BYTES = 32_000_000
+"""Hugging Face's viewer refuses row groups over 300 MB, and a reader must hold one: 32 to 64 MB serves both."""
+LEAST_ROWS = 512
+"""Rows of a group at least, but for rows of many megabytes: groups of a few small rows read slowly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSample:
+    """A kept question as a view set holds it, without pixels."""
+
+    question_id: str
+    image_id: str
+    question: str
+    kind: str
+    """The source's sort of question."""
+    split: str
+    part: int
+    evidence: tuple[Box, ...]
+    """Pixels of the upright source image."""
+    answer: str | None
+    """None where the source has none, and always unless answers were asked for."""
+    views: Mapping[str, tuple[str, ...]]
+    """Kind of view, of those asked for -> ids of its views; a kind that shows nothing has none."""
+    missing: frozenset[str]
+    """Kinds of view that could not be made of it."""
+
+
+def table_path(folder: Path, table: str, part: int) -> Path:
+    """Where a part of a table lies in the view set at `folder`."""
+    return folder / table / f"part-{part:05d}.parquet"
+
+
+def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
+    """Write rows to `path`, whole or not at all: equal rows give equal bytes. Row groups hold about ROW_GROUP_BYTES."""
+    with beside(path) as partial:
+        rows.write_parquet(partial, row_group_size=_rows_per_group(rows))
+        read_back = _num_rows(partial)
+        assert read_back == rows.height, f"{partial} has {read_back} rows, {rows.height} were written"
+        return file_record(partial)
+
+
+def file_record(path: Path) -> FileRecord:
+    """Rows, size and hash of a Parquet file. Raises ShardError when it cannot be read."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(rows=_num_rows(path), bytes=path.stat().st_size, sha256=sha256)
+
+
+def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
+    """What is wrong with a table's file, judged by its size and footer without reading its rows; None when nothing is.
+
+    A column that may be null may also be absent: a view set can be handed on without its answers."""
+    if fault := _form_fault(path, table, record):
+        return fault
+    try:
+        num_rows = _num_rows(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        return f"cannot be read ({_one_line(error)})"
+    return None if num_rows == record.rows else f"has {num_rows:,} rows, the manifest says {record.rows:,}"
+
+
+def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
+    """What is wrong with a file's size or columns."""
+    if not path.is_file():
+        return "missing"
+    if (size := path.stat().st_size) != record.bytes:
+        return f"has {size:,} bytes, the manifest says {record.bytes:,}"
+    try:
+        found = pl.scan_parquet(path, glob=False).collect_schema()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        return f"cannot be read ({_one_line(error)})"
+    for name, column in TABLES[table].columns.items():
+        if found.get(name, None if column.nullable else "no such column") not in {column.type, None}:
+            return f"column {name!r} is {found.get(name)}, expected {column.type}"
+    return None
+
+
+def _are_sound(files: Sequence[tuple[Path, str, FileRecord]]) -> bool:
+    """Whether file_fault() finds nothing in any of them."""
+    if any(_form_fault(path, table, record) for path, table, record in files):
+        return False
+    try:
+        counts = pl.collect_all([pl.scan_parquet(path, glob=False).select(pl.len()) for path, _, _ in files])
+    except (OSError, pl.exceptions.PolarsError):
+        return False
+    return all(count.item() == record.rows for count, (_, _, record) in zip(counts, files, strict=True))
+
+
+class ViewSet:
+    """A finished view set, checked and opened for reading. Safe to read from several threads."""
+
+    def __init__(self, path: Path, manifest: Manifest, cache_mb: float) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._cache = _Cache(round(cache_mb * 1e6))
+        self._places: dict[str, dict[str, _Place]] = {}
+
+    @classmethod
+    def open(cls, path: Path, cache_mb: float = 512.0) -> ViewSet:
+        """Check manifest, schema version, completeness, every file's size, columns and row count.
+
+        `cache_mb`: how much of the encoded images is kept in memory. Raises ShardError with the remedy."""
+        manifest = read_manifest(path)
+        if not manifest.is_complete:
+            found = f"{len(manifest.parts)} of {manifest.num_parts} parts are finished"
+            raise ShardError(f"{path}: {found}. Run the same `viewgen build` again: it goes on where it stopped.")
+        files = [(table_path(path, table, part.part), table, part) for part in manifest.parts for table in TABLES]
+        # All at once takes a tenth of the time of one by one, which is for finding out what is wrong with which.
+        is_sound = _are_sound([(file, table, part.files[table]) for file, table, part in files])
+        for file, table, part in () if is_sound else files:
+            if fault := file_fault(file, table, part.files[table]):
+                raise ShardError(f"{file}: {fault}. {_rebuild(path, part.part)}")
+        return cls(path, manifest, cache_mb)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        return tuple(record.part for record in self.manifest.parts)
+
+    def table_paths(self, name: str) -> list[Path]:
+        """The files of a table, in order of parts."""
+        return [table_path(self.path, name, part) for part in self.parts]
+
+    def splits(self) -> dict[str, int]:
+        """Split -> number of kept questions, by name."""
+        counts = self._columns("questions", ["split"])["split"].value_counts().sort("split")
+        return dict(counts.iter_rows())
+
+    def view_kinds(self, role: str = "") -> tuple[str, ...]:
+        """Every kind of view here, by name; of one role, positive or negative, when it is given."""
+        views = self._columns("views", ["kind", "role"])
+        return tuple(sorted(views.filter(pl.col("role") == role if role else pl.lit(True))["kind"].unique()))
+
+    def samples(self, split: str, kinds: Sequence[str], answers: bool = False) -> list[StoredSample]:
+        """The kept questions of a split with the ids of their views of the asked kinds, in order of the files.
+
+        The column of answers is not read from disk unless `answers` is true. Raises ShardError for an unknown split and
+        when a sample lacks a view of an asked kind without saying so in `missing`."""
+        samples = [sample for part in self.parts for sample in self._part_samples(part, split, kinds, answers)]
+        if not samples:
+            held = ", ".join(f"{name} ({num:,})" for name, num in self.splits().items()) or "no questions at all"
+            raise ShardError(f"{self.path}: holds no kept question of split {split!r}. It has: {held}.")
+        for kind in kinds:
+            if num := sum(kind not in sample.views and kind not in sample.missing for sample in samples):
+                lacking = f"{num:,} of {len(samples):,} samples of split {split!r} have no view of kind {kind!r}"
+                held = ", ".join(self.view_kinds())
+                raise ShardError(f"{self.path}: {lacking}. Kinds here: {held}. Ask for one of them or rebuild with it.")
+        return samples
+
+    def image_bytes(self, image_ids: Iterable[str]) -> dict[str, bytes]:
+        """Source images as their own files' bytes (decode() turns them upright), by id. Raises ShardError."""
+        return self._bytes("images", image_ids)
+
+    def view_bytes(self, view_ids: Iterable[str]) -> dict[str, bytes]:
+        """Views as PNG bytes, by id. Raises ShardError for an id that is not here."""
+        return self._bytes("views", view_ids)
+
+    def _part_samples(self, part: int, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
+        wanted = ["question_id", "image_id", "question", "kind", "split", "evidence", "missing_views"]
+        wanted += ["answer"] if answers else []
+        questions = self._read("questions", part, wanted).filter(pl.col("split") == split)
+        views = self._read("views", part, ["view_id", "question_id", "kind", "width_px"])
+        views = views.filter(pl.col("kind").is_in(list(kinds)))
+        ids: dict[str, dict[str, tuple[str, ...]]] = {}
+        for view_id, question_id, kind, width_px in views.iter_rows():
+            of_question = ids.setdefault(question_id, {})
+            # A view that shows nothing at all is there, but is no picture.
+            of_question[kind] = (*of_question.get(kind, ()), *([view_id] if width_px else []))
+        return [
+            StoredSample(
+                question_id=row["question_id"],
+                image_id=row["image_id"],
+                question=row["question"],
+                kind=row["kind"],
+                split=row["split"],
+                part=part,
+                evidence=tuple(Box(**box) for box in row["evidence"]),
+                answer=row.get("answer"),
+                views=ids.get(row["question_id"], {}),
+                missing=frozenset(lack["kind"] for lack in row["missing_views"]),
+            )
+            for row in questions.iter_rows(named=True)
+        ]
+
+    def _bytes(self, table: str, ids: Iterable[str]) -> dict[str, bytes]:
+        wanted: dict[_Place, list[str]] = {}
+        places = self._index(table)
+        for name in dict.fromkeys(ids):
+            if name not in places:
+                raise ShardError(f"{self.path}: no {name!r} in table {table}. Ask for ids that this view set gave.")
+            wanted.setdefault(places[name], []).append(name)
+        found: dict[str, bytes] = {}
+        for place, names in wanted.items():
+            data = self._place_bytes(place)
+            found |= {name: data[name] for name in names}
+        return found
+
+    def _index(self, table: str) -> dict[str, _Place]:
+        """Id -> where its bytes are, read once."""
+        if table not in self._places:
+            columns = [TABLES[table].key, *(["kind"] if table == "views" else [])]
+            self._places[table] = {
+                name: _Place(table, part, *kind)
+                for part in self.parts
+                for name, *kind in self._read(table, part, columns).iter_rows()
+            }
+        return self._places[table]
+
+    def _place_bytes(self, place: _Place) -> dict[str, bytes]:
+        if (cached := self._cache.get(place)) is not None:
+            return cached
+        key = TABLES[place.table].key
+        rows = self._read(place.table, place.part, [key, "image"], place.kind)
+        data = dict(zip(rows[key].to_list(), rows["image"].struct.field("bytes").to_list(), strict=True))
+        for name, image in data.items():
+            if image is None:
+                path = table_path(self.path, place.table, place.part)
+                again = _rebuild(self.path, place.part)
+                raise ShardError(f"{path}: row {name!r} of table {place.table} holds no image bytes. {again}")
+        self._cache.put(place, data)
+        return data
+
+    def _columns(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
+        return pl.concat([self._read(table, part, columns) for part in self.parts])
+
+    def _read(self, table: str, part: int, columns: Sequence[str], kind: str = "") -> pl.DataFrame:
+        """Columns of a part, of one kind when it is given; those that may be absent only where they are held."""
+        path = table_path(self.path, table, part)
+        try:
+            rows = pl.scan_parquet(path, glob=False)
+            held = rows.collect_schema()
+            columns = [name for name in columns if name in held or not TABLES[table].columns[name].nullable]
+            return (rows.filter(pl.col("kind") == kind) if kind else rows).select(columns).collect()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ShardError(f"{path}: cannot be read ({_one_line(error)}). {_rebuild(self.path, part)}") from None
+
+
+class _Place(NamedTuple):
+    """What is read at once: a part of a table, of views one kind."""
+
+    table: str
+    part: int
+    kind: str = ""
+
+
+class _Cache:
+    """Encoded images of the places used last, up to a number of bytes; the newest always stays."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held: OrderedDict[_Place, dict[str, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, place: _Place) -> dict[str, bytes] | None:
+        with self._lock:
+            if place in self._held:
+                self._held.move_to_end(place)
+            return self._held.get(place)
+
+    def put(self, place: _Place, data: dict[str, bytes]) -> None:
+        with self._lock:
+            self._held[place] = data
+            while len(self._held) > 1 and self._held_bytes() > self._max_bytes:
+                self._held.popitem(last=False)
+
+    def _held_bytes(self) -> int:
+        return sum(len(image) for held in self._held.values() for image in held.values())
+
+
+def _rows_per_group(rows: pl.DataFrame) -> int:
+    if "image" not in rows.columns or not rows.height:
+        return max(rows.height, LEAST_ROWS)
+    num_bytes = int(rows["image"].struct.field("bytes").bin.size().sum())
+    return max(1, ROW_GROUP_BYTES * rows.height // max(num_bytes, 1))
+
+
+def _num_rows(path: Path) -> int:
+    """From the footer alone."""
+    return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+
+
+def _rebuild(folder: Path, part: int) -> str:
+    return f"Rebuild this part with `viewgen build RECIPE --out {folder} --only {part}`."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
