@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from viewgen.audit.auditor import AuditConfig, Auditor, measure
+from viewgen.audit.auditor import Auditor, measure
+from viewgen.audit.flags import AuditConfig
 from viewgen.boxes import Box, containment, overlap_area
 from viewgen.decode import encode_png
 from viewgen.detectors import Detector, DetectorConfig, load_detector
-from viewgen.records import Evidence, Phrase, Question, Region, Sample, View
+from viewgen.records import Donor, Evidence, Phrase, Question, QuestionRecord, Region, View
 from viewgen.retrieval.retriever import RetrievalConfig, Retriever
 from viewgen.source.demo import TOKEN_PX, DemoConfig, Scene, Sign, draw_scene, number_question, scene_stream
-from viewgen.views.cut_views import Cuts, Donor, ViewsConfig, ViewSource, cut_views
+from viewgen.views.cutting import ViewsConfig, cut_views
 from viewgen.views.degrade import shrink
 
 TILE_PX = 3 * TOKEN_PX
@@ -57,7 +58,7 @@ class Case:
 
     group: str
     variant: str
-    sample: Sample
+    sample: QuestionRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,13 +150,13 @@ def view(role: str, kind: str, image: Image.Image, box: Box | None, image_id: st
     )
 
 
-def sample_of(world: World, recorded: Box, views: Sequence[View]) -> Sample:
+def sample_of(world: World, recorded: Box, views: Sequence[View]) -> QuestionRecord:
     """A question about the sign, whose evidence is said to be in `recorded`."""
     text, phrase = number_question(world.sign.phrase), world.sign.phrase
     start = text.index(phrase)
     region = Region(phrase=phrase, box=recorded, source="retrieval", score=10.0, rank=0)
     evidence = Evidence(boxes=(recorded,), regions=(region,))
-    return Sample(
+    return QuestionRecord(
         question=Question(question_id="q", image_path="scene.png", text=text),
         image_id="scene",
         phrases=(Phrase(text=phrase, start=start, end=start + len(phrase), rule="drawn"),),
@@ -229,17 +230,16 @@ def clean(world: World, donor: World, retriever: Retriever) -> Iterator[Case]:
     box = world.evidence
     (tiles,) = retriever.index([world.image])
     region = Region(phrase=world.sign.phrase, box=box, source="retrieval", score=10.0, rank=0)
-    source = ViewSource(
-        image=world.image,
+    record = QuestionRecord(
+        question=Question(question_id=f"q{world.sign.number}", image_path="scene.png", text=""),
         image_id="scene",
-        question_id=f"q{world.sign.number}",
         evidence=Evidence(boxes=(box,), regions=(region,)),
         regions=(region,),
-        hard_box=tiles.hardest_tile((world.sign.phrase,), (box,)),
+        hard_tile=tiles.hardest_tile((world.sign.phrase,), (box,)),
         donor=Donor(question_id="d", image_id="other", image=donor.image, box=donor.evidence),
     )
-    cuts = cut_views(source, 0, VIEWS)
-    assert isinstance(cuts, Cuts), cuts
+    cuts = cut_views(world.image, record, 0, VIEWS)
+    assert cuts.rejection is None, cuts.rejection
     positive, *negatives = cuts.views
     for negative in negatives:
         yield Case(group="clean", variant=negative.kind, sample=sample_of(world, box, (positive, negative)))
@@ -267,20 +267,20 @@ def as_room_allows(leaks: Iterator[Case]) -> Iterator[Case]:
         yield from leaks
 
 
-def judged(all_cases: Sequence[Case], auditor: Auditor) -> list[Sample]:
+def judged(all_cases: Sequence[Case], auditor: Auditor) -> list[QuestionRecord]:
     samples = auditor.judge([case.sample for case in all_cases])
-    kept = [sample for sample in samples if isinstance(sample, Sample)]
+    kept = [sample for sample in samples if sample.rejection is None]
     assert len(kept) == len(samples), "nothing is rejected here"
     return kept
 
 
-def is_flagged(sample: Sample) -> bool:
+def is_flagged(sample: QuestionRecord) -> bool:
     negative = sample.views[-1]
     assert negative.audit is not None
     return not TELLING.isdisjoint(negative.audit.flags)
 
 
-def flagged(all_cases: Sequence[Case], samples: Sequence[Sample]) -> dict[tuple[str, str], tuple[int, int]]:
+def flagged(all_cases: Sequence[Case], samples: Sequence[QuestionRecord]) -> dict[tuple[str, str], tuple[int, int]]:
     """(group, variant) -> flagged, all."""
     num = Counter((case.group, case.variant) for case in all_cases)
     found = Counter(
@@ -317,7 +317,7 @@ def print_table(columns: Mapping[str, Mapping[tuple[str, str], tuple[int, int]]]
         print(f"{group:<10}{variant:<48}{num:>5}{cells}")
 
 
-def print_numbers(all_cases: Sequence[Case], samples: Sequence[Sample]) -> None:
+def print_numbers(all_cases: Sequence[Case], samples: Sequence[QuestionRecord]) -> None:
     """How the models' numbers are spread: for choosing thresholds, on a seed that is not reported."""
     for group, variant in dict.fromkeys((case.group, case.variant) for case in all_cases):
         audits: list[Any] = [

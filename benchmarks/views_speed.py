@@ -24,15 +24,14 @@ from PIL import Image
 
 from viewgen.boxes import Box
 from viewgen.build.config import BuildConfig, read_config
-from viewgen.build.cutting import CutTask, cut_all
+from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
 from viewgen.decode import decode, encode_png
 from viewgen.grounding.evidence import choose_evidence
 from viewgen.grounding.regions import AskedImage, RegionsConfig, region_finder
 from viewgen.phrases import find_phrases
-from viewgen.records import Annotation, Evidence, Question, Rejection
+from viewgen.records import Annotation, Donor, Evidence, ImageRecord, Question, QuestionRecord
 from viewgen.source.recipe import read_questions, root_of
-from viewgen.views.cut_views import Donor, ViewSource
 
 ROOT = Path(__file__).parents[1]
 SETS = {"plain": ROOT / "datasets" / "photos.toml", "every kind": ROOT / "datasets" / "photos_kinds.toml"}
@@ -44,7 +43,7 @@ class Job:
     """One image file with the evidence of its questions, as a build knows it before views are cut."""
 
     data: bytes
-    sources: tuple[ViewSource, ...]
+    image: ImageRecord
 
 
 def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
@@ -61,21 +60,15 @@ def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
         image = decode(data)
         asked = tuple((question, find_phrases(question.text)) for question in own)
         (found,) = finder.find([AskedImage(image=image, asked=asked)])
-        sources = []
+        records = []
         for (question, phrases), regions in zip(asked, found.regions, strict=True):
             evidence = choose_evidence(phrases, regions, image.width, image.height, config.evidence)
             if isinstance(evidence, Evidence):
-                sources.append(
-                    ViewSource(
-                        image=image,
-                        image_id=name,
-                        question_id=question.question_id,
-                        evidence=evidence,
-                        regions=regions,
-                        hard_box=Box(0, 0, 64, 64),
-                    )
-                )
-        made.append(Job(data=data, sources=tuple(sources)))
+                record = QuestionRecord(question=question, image_id=name[:16], phrases=phrases, regions=regions)
+                records.append(replace(record, evidence=evidence, hard_tile=Box(0, 0, 64, 64)))
+        made.append(
+            Job(data=data, image=ImageRecord(key=name, source_path=name, questions=tuple(records), pixels=image))
+        )
     return with_donors(made)
 
 
@@ -95,44 +88,37 @@ def enlarged(data: bytes, questions: list[Question]) -> tuple[bytes, list[Questi
 
 
 def with_donors(made: list[Job]) -> list[Job]:
-    """Each question takes the first one of the next image as its donor."""
-    firsts = [job.sources[0] for job in made[1:] + made[:1]]
+    """Give each question the first one of the next image as its donor."""
+    donors = [donor_of(job.image) for job in made[1:] + made[:1]]
     return [
-        replace(
-            job,
-            sources=tuple(
-                replace(
-                    source,
-                    donor=Donor(
-                        question_id=other.question_id,
-                        image_id=other.image_id,
-                        image=other.image,
-                        box=other.evidence.boxes[0],
-                    ),
-                )
-                for source in job.sources
-            ),
-        )
-        for job, other in zip(made, firsts, strict=True)
+        replace(job, image=job.image.each(partial(replace, donor=donor)))
+        for job, donor in zip(made, donors, strict=True)
     ]
+
+
+def donor_of(image: ImageRecord) -> Donor:
+    """Return the first question of an image as a donor."""
+    first = image.questions[0]
+    assert image.pixels
+    box = first.found_evidence.boxes[0]
+    return Donor(question_id=first.question_id, image_id=image.image_id, image=image.pixels, box=box)
 
 
 def stage(made: list[Job], config: BuildConfig, workers: Workers, keep: list[Any] | None = None) -> None:
     """What a build does with images whose evidence is known: decode, cut, degrade, measure, encode."""
 
     def opened(job: Job) -> CutTask:
-        image = decode(job.data)
-        sources = tuple(replace(source, image=image) for source in job.sources)
-        return CutTask(sources=sources, seed=config.seed, views=config.views, keep_pixels=False)
+        image = replace(job.image, pixels=decode(job.data))
+        return CutTask(image=image, seed=config.seed, views=config.views, keep_pixels=False)
 
     if not workers.num:  # one thread: two that share a core would look slower than they are
         for job in made:
-            cuts = cut_all(opened(job))
+            records = cut_image(opened(job))
             if keep is not None:
-                keep.extend(cuts)
+                keep.extend(records)
         return
     tasks = ahead(opened, made, workers.num)
-    for _ in ahead(partial(workers.call, cut_all), tasks, workers.num):
+    for _ in ahead(partial(workers.call, cut_image), tasks, workers.num):
         pass
 
 
@@ -162,7 +148,7 @@ def measured(name: str, size: str, turns: int) -> dict[str, Any]:
     kept: list[Any] = []
     with Workers(0) as here, Workers(1) as one, Workers(2) as two:
         stage(made, config, here, kept)
-        views = [view for cuts in kept if not isinstance(cuts, Rejection) for view in cuts.views if view.image]
+        views = [view for record in kept if record.rejection is None for view in record.views if view.image]
         pictures = [decode(view.image) for view in views]
         for workers in (one, two):  # processes start, modules are loaded
             stage(made, config, workers)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from viewgen.build.build_views import BuildOptions, build_views
+from viewgen.build.builder import BuildOptions, build_views
 from viewgen.source.demo import DemoConfig, write_demo
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # else every missing model is asked for again and again

@@ -1,5 +1,6 @@
-"""The command `viewgen`: build, inspect, sql, report, demo, schema. A user's mistake is one line on standard error and
-exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that needs them."""
+"""The command `viewgen`: build, inspect, sql, report, demo, schema, kinds. A user's mistake is one line on standard
+error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that needs
+them."""
 
 from __future__ import annotations
 
@@ -72,7 +73,7 @@ def build(
     # Threads of a model that wait for each other would otherwise spin on the cores that encode the views.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from viewgen.build.build_views import BuildOptions, build_views
+    from viewgen.build.builder import BuildOptions, build_views
     from viewgen.progress import counted, duration
     from viewgen.report.inspect import in_words, summarise
     from viewgen.viewset.shards import ViewSet
@@ -171,3 +172,11 @@ def schema() -> None:
     from viewgen.viewset.card import data_format
 
     print(data_format(), end="")
+
+
+@app.command()
+def kinds() -> None:
+    """Print every kind of view and every flag of the audit: docs/kinds.md."""
+    from viewgen.audit.catalogue import kinds_page
+
+    print(kinds_page(), end="")

@@ -1,11 +1,15 @@
-"""The records that travel down the build, one per thing: Question, Phrase, Region, Evidence, View, Rejection. Frozen, and
-nothing else: no behaviour, no file access. Stages take records and hand on records, never parallel lists.
-Leaves out: how they are stored (schema.py, shards.py)."""
+"""Records that travel down the build: an ImageRecord holds a QuestionRecord for each of its questions, and that the
+phrases, regions, evidence and views found so far, or the rejection. Frozen; stages take records and hand on records,
+never parallel lists.
+Leaves out: how records are stored (viewset/schema.py, viewset/tables.py).
+
+Boxes are x0, y0, x1, y1 in pixels of the upright RGB image, far edges outside."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -155,13 +159,95 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A finished question: all that the tables hold of it."""
+class Donor:
+    """Another question, whose positive crop can stand in for a question's own."""
+
+    question_id: str
+    image_id: str
+    image: Image.Image
+    """RGB, upright."""
+    box: Box
+    """First evidence box of that question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionRecord:
+    """A question with all that the build has found for it so far, or its rejection."""
 
     question: Question
-    image_id: str
-    phrases: tuple[Phrase, ...]
-    regions: tuple[Region, ...]
-    evidence: Evidence
-    views: tuple[View, ...]
+    rejection: Rejection | None = None
+    """Reason to leave the question out; None while it is in."""
+    image_id: str = ""
+    """Image of the question, once that was opened."""
+    phrases: tuple[Phrase, ...] = ()
+    regions: tuple[Region, ...] = ()
+    evidence: Evidence | None = None
+    hard_tile: Box | None = None
+    """Tile off the evidence that is most similar to the phrases; None without retrieval."""
+    donor: Donor | None = None
+    views: tuple[View, ...] = ()
+    """Positives first."""
     missing: tuple[Missing, ...] = ()
+
+    @property
+    def question_id(self) -> str:
+        return self.question.question_id
+
+    @property
+    def phrase_texts(self) -> tuple[str, ...]:
+        """Distinct texts of the phrases, in order."""
+        return tuple(dict.fromkeys(phrase.text for phrase in self.phrases))
+
+    @property
+    def found_evidence(self) -> Evidence:
+        """The evidence of a question that has come so far."""
+        assert self.evidence is not None, "evidence is chosen before views are cut"
+        return self.evidence
+
+
+@runtime_checkable
+class Tiles(Protocol):
+    """Tiles of one image with their scores, from a retrieval model."""
+
+    def hardest_tile(self, phrases: Sequence[str], apart_from: Sequence[Box]) -> Box | None:
+        """Return the tile most similar to the phrases of those that overlap none of the boxes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """An image of the source with all its questions."""
+
+    key: str
+    """SHA-256 of the file's bytes, in hex; of a file that could not be read, its path and the reason."""
+    source_path: str
+    """Path below the recipe's root; the first of several equal files."""
+    questions: tuple[QuestionRecord, ...]
+    num_bytes: int = 0
+    """Size of the file; 0 when it could not be read."""
+    data: bytes = b""
+    """The file, byte for byte; empty until it is opened."""
+    width_px: int = 0
+    height_px: int = 0
+    pixels: Image.Image | None = None
+    """RGB, upright; None before the image is opened and after its views are cut."""
+    tiles: Tiles | None = None
+    """Kept from the search for regions until evidence is chosen."""
+
+    @property
+    def image_id(self) -> str:
+        return self.key[:16]
+
+    @property
+    def is_opened(self) -> bool:
+        return self.width_px > 0
+
+    @property
+    def kept(self) -> tuple[QuestionRecord, ...]:
+        """Questions that are not rejected, in order."""
+        return tuple(record for record in self.questions if record.rejection is None)
+
+    def each(self, change: Callable[[QuestionRecord], QuestionRecord]) -> ImageRecord:
+        """Return the image with `change` applied to every question that is not rejected."""
+        changed = (record if record.rejection else change(record) for record in self.questions)
+        return replace(self, questions=tuple(changed))

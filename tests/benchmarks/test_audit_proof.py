@@ -47,4 +47,4 @@ def test_by_the_records_a_hidden_leak_does_not_touch_the_evidence(drawn: list[Ca
         negative = sample.views[-1]
         assert negative.audit
         assert negative.audit.evidence_overlap == 0.0
-        assert negative.box is None or not overlap_area(negative.box, sample.evidence.boxes[0])
+        assert negative.box is None or not overlap_area(negative.box, sample.found_evidence.boxes[0])

@@ -19,9 +19,9 @@ VIEWGEN = """
     detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers
     retrieval/   openclip tiles retriever
     grounding/   regions evidence
-    views/       kinds degrade positives negatives donors cut_views
-    audit/       measures flags readings auditor
-    build/       config plan workers cutting locating stages build_views
+    views/       kinds degrade positives negatives altered donors cutting
+    audit/       measures flags readings auditor catalogue
+    build/       config plan workers cut_image stages builder
     report/      inspect sql plots thumbnails sheet page
     cli
 """

@@ -14,9 +14,9 @@ from viewgen.build.config import read_config
 from viewgen.grounding.evidence import choose_evidence
 from viewgen.grounding.regions import AskedImage, region_finder
 from viewgen.phrases import find_phrases
-from viewgen.records import Evidence, Question, Rejection
+from viewgen.records import Evidence, Question, QuestionRecord, Rejection
 from viewgen.source.recipe import read_questions, root_of
-from viewgen.views.cut_views import ViewSource, cut_views
+from viewgen.views.cutting import cut_views
 
 RECIPE = Path(__file__).parents[2] / "datasets" / "photos.toml"
 FOLDER = RECIPE.parent / "photos"
@@ -124,15 +124,9 @@ def test_a_positive_shows_the_boxes_and_an_off_region_negative_none_of_them(
     for question in [next(q for q in questions if q.image_path == name) for name in sorted(images)]:
         evidence = evidence_of(question, images[question.image_path])
         assert isinstance(evidence, Evidence)
-        source = ViewSource(
-            image=images[question.image_path],
-            image_id="i",
-            question_id=question.question_id,
-            evidence=evidence,
-            regions=(),
-        )
-        cuts = cut_views(source, config.seed, config.views)
-        assert not isinstance(cuts, Rejection), cuts
+        record = QuestionRecord(question=question, image_id="i", evidence=evidence)
+        cuts = cut_views(images[question.image_path], record, config.seed, config.views)
+        assert cuts.rejection is None, cuts.rejection
         shown = {view.kind: view.box for view in cuts.views if view.kind in {"crop", "off_region"}}
         assert hides(shown["off_region"], question)
         assert not hides(shown["crop"], question)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viewgen.build.build_views import BuildOptions, build_views
+from viewgen.build.builder import BuildOptions, build_views
 
 SIDE_PX = 64
 SIGN = (8, 16, 24, 32)

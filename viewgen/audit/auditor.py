@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from viewgen.audit.flags import SHOWS_NOTHING, SPOILT, AuditConfig, findings, flags
+from viewgen.audit.flags import AuditConfig, findings
 from viewgen.audit.measures import (
     HASH_BITS,
     detail_kept,
@@ -29,16 +29,12 @@ from viewgen.audit.readings import Asked, Looked, best_scores, phrase_logits, pi
 from viewgen.boxes import Box, containment, iou
 from viewgen.decode import decode
 from viewgen.detectors import Detector
-from viewgen.records import Audit, Evidence, Rejection, Sample, View
+from viewgen.records import Audit, Evidence, QuestionRecord, Rejection, View
 from viewgen.retrieval.retriever import Retriever
+from viewgen.views.kinds import KINDS, Kind, cut_at
 
-__all__ = ["AuditConfig", "Auditor", "evidence_overlap", "flags", "measure"]
-
-_CUTS = frozenset({"crop", "crop_exact"})
-"""Positives that show the evidence and little else: what negatives are like, or should be."""
-_PLAIN = ("crop", "crop_exact", "random_crop", "full")
-"""Positives whose pixels are those of the image."""
-_MASKS = ("masked", "mask_random")
+_OUTSIDE = Kind(name="outside", role="negative", make=cut_at, about="")
+"""A kind from another version of viewgen: the area inside its box counts."""
 
 
 def measure(views: Sequence[View], evidence: Evidence) -> tuple[View, ...]:
@@ -55,7 +51,9 @@ def partners_of(views: Sequence[View]) -> list[int]:
     """For each view the number of the positive it is compared with: of its evidence box, else of any; a cut of the
     evidence, else whatever positive comes first."""
     positives = [n for n, view in enumerate(views) if view.role == "positive"]
-    positives.sort(key=lambda n: views[n].made_as not in _CUTS)  # stable: cuts first, each sort in the order given
+    positives.sort(
+        key=lambda n: not _kind(views[n]).shows_evidence_alone
+    )  # stable: cuts first, each sort in the order given
     firsts: dict[object, int] = {}
     for n in positives:
         firsts.setdefault(views[n].params.get("evidence_box", 0), n)
@@ -100,8 +98,12 @@ def _place(view: View) -> Box:
     return view.box or Box(0, 0, max(view.width_px, 1), max(view.height_px, 1))
 
 
+def _kind(view: View) -> Kind:
+    return KINDS.get(view.made_as, _OUTSIDE)
+
+
 def _originals(looks: Sequence[_Look]) -> list[_Look]:
-    return [look for look in looks if look.view.role == "positive" and look.view.made_as in _PLAIN]
+    return [look for look in looks if look.view.role == "positive" and _kind(look.view).is_plain]
 
 
 def _audit(look: _Look, base: _Look, evidence: Evidence, originals: Sequence[_Look]) -> Audit:
@@ -132,14 +134,14 @@ def evidence_overlap(view: View, evidence: Evidence, originals: Sequence[View] =
 
 
 def _share(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float:
-    kind = look.view.made_as
-    if kind in SHOWS_NOTHING or any(look.view.image_id != own.view.image_id for own in originals):
+    shown = _kind(look.view).shown
+    if shown == "nothing" or any(look.view.image_id != own.view.image_id for own in originals):
         return 0.0
-    if kind in _MASKS:
+    if shown == "edges":
         return max(_unmasked(look, box, originals) for box in evidence.boxes)
     share = max(containment(box, look.place) for box in evidence.boxes)
     before = _before(look.place, originals)
-    if kind not in SPOILT or before is None or look.grey is None or before.shape != look.grey.shape:
+    if shown != "detail" or before is None or look.grey is None or before.shape != look.grey.shape:
         return share
     return share * detail_kept(before, look.grey)
 
@@ -147,7 +149,7 @@ def _share(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float
 def _unmasked(look: _Look, box: Box, originals: Sequence[_Look]) -> float:
     before, after = _before(box, originals), look.part(box)
     if before is None or after is None:
-        return 0.0 if look.view.made_as == "masked" else 1.0
+        return 0.0 if _kind(look.view).judged_by else 1.0  # a control shows the evidence on purpose
     return edges_kept(before, after)
 
 
@@ -167,20 +169,25 @@ class Auditor:
     retriever: Retriever | None = None
     detector: Detector | None = None
 
-    def judge(self, samples: Sequence[Sample]) -> list[Sample | Rejection]:
-        """Each sample with its views flagged; or a Rejection whose reason is the first flag of `reject` that one has.
+    def judge(self, records: Sequence[QuestionRecord]) -> list[QuestionRecord]:
+        """Flag the views of each question, and reject it for the first flag of `reject` that one of them has.
 
-        Expects views that were measured, with pixels or encoded. Equal pictures are read once per call."""
-        faces = [_faces(sample) for sample in samples] if self._detects or self._compares else [()] * len(samples)
+        Expects views that were measured, with pixels or encoded. Equal images are read once per call."""
+        faces = [_faces(record) for record in records] if self.reads_pixels else [()] * len(records)
         pictures = {face.asked: face.image for each in faces for face in each if face}
         scores = best_scores(self.detector, pictures) if self.detector and self._detects else {}
         logits = (
             phrase_logits(self.retriever, pictures, self.config.shift_px) if self.retriever and self._compares else {}
         )
         return [
-            _verdict(_read(sample, each, scores, logits) if each else sample, self.config)
-            for sample, each in zip(samples, faces, strict=True)
+            _judged(_read(record, each, scores, logits) if each else record, self.config)
+            for record, each in zip(records, faces, strict=True)
         ]
+
+    @property
+    def reads_pixels(self) -> bool:
+        """True when a model reads the views again, and not their measures alone."""
+        return self._detects or self._compares
 
     @property
     def _detects(self) -> bool:
@@ -200,22 +207,22 @@ class _Face:
     """Its name, with all phrases of the question."""
 
 
-def _faces(sample: Sample) -> tuple[_Face | None, ...]:
-    phrases = tuple(dict.fromkeys(phrase.text for phrase in sample.phrases))
-    shown = (picture(view) for view in sample.views)
-    return tuple(_Face(image=image, asked=(picture_name(image), phrases)) if image else None for image in shown)
+def _faces(record: QuestionRecord) -> tuple[_Face | None, ...]:
+    shown = (picture(view) for view in record.views)
+    texts = record.phrase_texts
+    return tuple(_Face(image=image, asked=(picture_name(image), texts)) if image else None for image in shown)
 
 
 def _read(
-    sample: Sample, faces: Sequence[_Face | None], scores: Mapping[Asked, float], logits: Mapping[Looked, float]
-) -> Sample:
-    """The sample with what the models made of its views."""
-    views = list(sample.views)
-    for n, partner in enumerate(partners_of(sample.views)):
+    record: QuestionRecord, faces: Sequence[_Face | None], scores: Mapping[Asked, float], logits: Mapping[Looked, float]
+) -> QuestionRecord:
+    """Return the record with the readings of the models in the audits of its views."""
+    views = list(record.views)
+    for n, partner in enumerate(partners_of(record.views)):
         face, other = faces[n], faces[partner]
         if face is None or other is None:
             continue
-        wanted = _phrases_shown(sample, sample.views[partner])
+        wanted = _phrases_shown(record, record.views[partner])
         own, base = ([logits.get((each.asked[0], phrase)) for phrase in wanted] for each in (face, other))
         compared = [(mine, its) for mine, its in zip(own, base, strict=True) if mine is not None and its is not None]
         audit = replace(
@@ -225,27 +232,28 @@ def _read(
             similarity_margin=_rounded(min(its - mine for mine, its in compared)) if compared else None,
         )
         views[n] = replace(views[n], audit=audit)
-    return replace(sample, views=tuple(views))
+    return replace(record, views=tuple(views))
 
 
-def _phrases_shown(sample: Sample, positive: View) -> tuple[str, ...]:
-    """Phrases whose regions the positive was cut around; all of them where that is not known."""
+def _phrases_shown(record: QuestionRecord, positive: View) -> tuple[str, ...]:
+    """Return the phrases whose regions the positive was cut around; all of them where that is not known."""
     place = _place(positive)
-    near = [region.phrase for region in sample.evidence.regions if containment(region.box, place) >= 0.5]
-    return tuple(dict.fromkeys(near or [phrase.text for phrase in sample.phrases]))
+    near = [region.phrase for region in record.found_evidence.regions if containment(region.box, place) >= 0.5]
+    return tuple(dict.fromkeys(near or record.phrase_texts))
 
 
-def _verdict(sample: Sample, config: AuditConfig) -> Sample | Rejection:
-    found = [findings(_audited(view), view.role, view.made_as, config) for view in sample.views]
+def _judged(record: QuestionRecord, config: AuditConfig) -> QuestionRecord:
+    found = [findings(_audited(view), view.role, view.made_as, config) for view in record.views]
     for flag in config.reject:
-        for view, why in zip(sample.views, found, strict=True):
+        for view, why in zip(record.views, found, strict=True):
             if flag in why:
-                return Rejection(stage="audit", reason=flag, message=f"{view.role} {view.kind}: {why[flag]}")
+                message = f"{view.role} {view.kind}: {why[flag]}"
+                return replace(record, rejection=Rejection(stage="audit", reason=flag, message=message))
     flagged = [
         replace(view, audit=replace(_audited(view), flags=tuple(why)))
-        for view, why in zip(sample.views, found, strict=True)
+        for view, why in zip(record.views, found, strict=True)
     ]
-    return replace(sample, views=tuple(flagged))
+    return replace(record, views=tuple(flagged))
 
 
 def _audited(view: View) -> Audit:

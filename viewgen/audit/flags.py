@@ -1,43 +1,41 @@
-"""The audit's numbers -> flags: fixed words for what is wrong with a view, by thresholds in the settings. Pure.
-Leaves out: the numbers themselves (measures.py, readings.py, audit.py).
+"""Turn the audit's numbers into flags: fixed words for the faults of a view, by thresholds in the settings. Pure.
+Leaves out: the numbers themselves (measures.py, readings.py, auditor.py).
 
-What counts as a leak depends on what a kind of negative promises: another place (off_region and its kin), the evidence
-hidden (masked), no shapes (shuffled_patches), less detail (downsampled and its kin), another thing (same_class,
-swapped)."""
+A kind of view says which numbers show its leak, and which flags can be raised on it (views/kinds.py)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import ClassVar
 
 from pydantic import ConfigDict
 
 from viewgen.records import Audit
 from viewgen.settings import STRICT
+from viewgen.views.kinds import KINDS, Kind, cut_at
 
-FLAGS = (
-    "leaks_evidence",
-    "positive_lacks_evidence",
-    "duplicate",
-    "near_duplicate",
-    "sharpness_differs",
-    "size_differs",
-    "encoding_differs",
+FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "leaks_evidence": "A negative that still shows the evidence, by its place, by detail that is left, or to a "
+        "model.",
+        "positive_lacks_evidence": "A positive that shows too little of an evidence box, or in which the detector "
+        "finds no phrase.",
+        "duplicate": "A negative whose perceptual hash equals the positive's.",
+        "near_duplicate": "A negative whose perceptual hash differs from the positive's by at most "
+        "`max_hash_distance` bits.",
+        "sharpness_differs": "A negative that is sharper or blunter than the positive by more than "
+        "`max_sharpness_ratio`.",
+        "size_differs": "A negative of another width or height than the positive.",
+        "encoding_differs": "A negative in another file format or quality than the positive.",
+    }
 )
-"""Every word that `flags` can hold, the gravest first."""
-DEGRADED = frozenset({"downsampled", "pixelated", "blurred", "noised"})
-"""The positive with less detail: a leak only when it lost hardly any."""
-OTHER_THING = frozenset({"same_class", "swapped"})
-"""Shows another thing that may well fit the phrase: only its place, and a near copy, can tell a leak."""
-SHOWS_NOTHING = frozenset({"blank", "none"})
-CONTROL = frozenset({"mask_random"})
-"""Shows the evidence on purpose."""
-SPOILT = DEGRADED | {"shuffled_patches"}
-"""Made of the positive's own pixels."""
-ALTERED = SPOILT | CONTROL | {"masked"}
-"""Made of the positive's own pixels, or of those around them."""
+"""Every word that `flags` can hold and its meaning, the gravest first. Settings named here are those of [audit]."""
+_UNKNOWN = Kind(name="unknown", role="negative", make=cut_at, about="")
+"""A kind from another version of viewgen: any number shows its leak, every flag applies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,55 +97,47 @@ class AuditConfig:
 
 
 def flags(audit: Audit, role: str, kind: str, config: AuditConfig) -> tuple[str, ...]:
-    """What is wrong with a view of this role and kind (as it was made), in the order of FLAGS."""
+    """Return the flags of a view of this role and kind (as it was made), in the order of FLAGS."""
     return tuple(findings(audit, role, kind, config))
 
 
 def findings(audit: Audit, role: str, kind: str, config: AuditConfig) -> dict[str, str]:
-    """Flag -> the numbers that raise it and their limits, for reading."""
+    """Return each flag with the numbers that raise it and their limits, for reading."""
+    made_as = KINDS.get(kind, _UNKNOWN)
     if role == "positive":
-        found = {"positive_lacks_evidence": _lacks(audit, kind, config)}
+        found = {"positive_lacks_evidence": _lacks(audit, made_as, config)}
     else:
-        found = {"leaks_evidence": _leaks(audit, kind, config), **_resembles(audit, kind, config)}
-        found |= _differs(audit, kind, config)
-    return {flag: ", ".join(found[flag]) for flag in FLAGS if found.get(flag)}
+        found = {"leaks_evidence": _leaks(audit, made_as, config)} | _copies(audit, config) | _differs(audit, config)
+    return {flag: ", ".join(found[flag]) for flag in FLAGS if found.get(flag) and flag in made_as.flags}
 
 
-def _lacks(audit: Audit, kind: str, config: AuditConfig) -> list[str]:
-    # crop_exact leaves the margin of the evidence box out, and so holds little of it when a small thing was grown.
-    overlap = 1.0 if kind == "crop_exact" else audit.evidence_overlap
-    return [
-        *_below("evidence_overlap", overlap, config.min_positive_overlap),
-        *_below("detector_score", audit.detector_score, config.min_positive_score),
-    ]
+def _lacks(audit: Audit, kind: Kind, config: AuditConfig) -> list[str]:
+    found = {
+        "evidence_overlap": _below("evidence_overlap", audit.evidence_overlap, config.min_positive_overlap),
+        "detector_score": _below("detector_score", audit.detector_score, config.min_positive_score),
+    }
+    return [said for name in kind.judged_by for said in found.get(name, ())]
 
 
-def _leaks(audit: Audit, kind: str, config: AuditConfig) -> list[str]:
-    if kind in SHOWS_NOTHING | CONTROL:
-        return []
-    shown = _above(
-        "evidence_overlap", audit.evidence_overlap, config.max_detail if kind in SPOILT else config.max_overlap
-    )
-    if kind in DEGRADED | OTHER_THING:
-        return shown
-    seen = _above("detector_score", audit.detector_score, config.max_detector_score)
-    if kind in SPOILT:  # shuffled, its colours are the positive's, which is much of what the OpenCLIP model goes by
-        return [*shown, *seen]
-    return [*shown, *seen, *_below("similarity_margin", audit.similarity_margin, config.min_similarity_margin)]
+def _leaks(audit: Audit, kind: Kind, config: AuditConfig) -> list[str]:
+    max_shown = config.max_detail if kind.shown == "detail" else config.max_overlap
+    found = {
+        "evidence_overlap": _above("evidence_overlap", audit.evidence_overlap, max_shown),
+        "detector_score": _above("detector_score", audit.detector_score, config.max_detector_score),
+        "similarity_margin": _below("similarity_margin", audit.similarity_margin, config.min_similarity_margin),
+    }
+    return [said for name in kind.judged_by for said in found[name]]
 
 
-def _resembles(audit: Audit, kind: str, config: AuditConfig) -> dict[str, list[str]]:
-    """Kinds made of the positive's own pixels, or around them, resemble it by nature."""
-    if kind in ALTERED | SHOWS_NOTHING or audit.hash_distance > config.max_hash_distance:
+def _copies(audit: Audit, config: AuditConfig) -> dict[str, list[str]]:
+    if audit.hash_distance > config.max_hash_distance:
         return {}
     said = [f"hash_distance {audit.hash_distance} up to {config.max_hash_distance}"]
     return {"near_duplicate" if audit.hash_distance else "duplicate": said}
 
 
-def _differs(audit: Audit, kind: str, config: AuditConfig) -> dict[str, list[str]]:
-    """In more than relevance. A view that is not there differs in nothing."""
-    if kind == "none":
-        return {}
+def _differs(audit: Audit, config: AuditConfig) -> dict[str, list[str]]:
+    """Return differences from the positive in more than relevance."""
     most, ratio = config.max_sharpness_ratio, audit.sharpness_ratio
     blunt = [] if 1 / most <= ratio <= most else [f"sharpness_ratio {ratio:.3g} not from {1 / most:.3g} to {most:g}"]
     return {

@@ -10,16 +10,16 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from viewgen.audit.auditor import AuditConfig
+from viewgen.audit.flags import AuditConfig
 from viewgen.detectors import DetectorConfig
 from viewgen.grounding.evidence import EvidenceConfig
-from viewgen.source.images import ImageConfig
-from viewgen.phrases import PhrasesConfig
-from viewgen.source.recipe import SourceConfig
 from viewgen.grounding.regions import RegionsConfig
+from viewgen.phrases import PhrasesConfig
 from viewgen.retrieval.retriever import RetrievalConfig
 from viewgen.settings import STRICT, read_toml, settings_from
-from viewgen.views.cut_views import ViewsConfig
+from viewgen.source.images import ImageConfig
+from viewgen.source.recipe import SourceConfig
+from viewgen.views.cutting import ViewsConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,19 +15,27 @@ from typing import Any
 
 import viewgen
 from viewgen.build.config import BuildConfig
-from viewgen.errors import ShardError
 from viewgen.decode import PictureError
-from viewgen.source.images import ImageConfig, read_image_file
-from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
+from viewgen.errors import ShardError
 from viewgen.progress import counted
-from viewgen.records import Question, Rejection
+from viewgen.records import ImageRecord, Question, QuestionRecord, Rejection
+from viewgen.source.images import ImageConfig, read_image_file
 from viewgen.source.reviews import Verdict
+from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
 from viewgen.viewset.shards import file_fault, file_record, table_path
 
 _LIBRARIES = ("numpy", "open_clip_torch", "pillow", "polars", "torch")
 """Another version of one of these may write other bytes."""
-_NO_EFFECT = ("report/", "cli.py", "progress.py", "viewset/card.py", "source/demo.py", "source/reviews.py", "build/workers.py")
+_NO_EFFECT = (
+    "report/",
+    "cli.py",
+    "progress.py",
+    "viewset/card.py",
+    "source/demo.py",
+    "source/reviews.py",
+    "build/workers.py",
+)
 """Folders and files of viewgen that do not shape a table."""
 _NOT_COMPARED = ("source",)
 """The questions and image files themselves are compared, not how they were found."""
@@ -46,19 +54,11 @@ class ImageFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageTask:
-    """One distinct image with all its questions."""
-
-    file: ImageFile
-    questions: tuple[Question, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PartTask:
     """What one part is made from."""
 
     part: int
-    images: tuple[ImageTask, ...]
+    images: tuple[ImageRecord, ...]
     fingerprint: str
 
     @property
@@ -96,7 +96,7 @@ def plan_build(
 ) -> Plan:
     """Parts of at most images_per_part images and about part_mb, in the order of the image files."""
     made_by = {"viewgen": viewgen.__version__, "code": code_version(), **{name: version(name) for name in _LIBRARIES}}
-    chunks = list(_chunks(_image_tasks(questions, files), config))
+    chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         made_by=made_by,
@@ -151,21 +151,29 @@ def code_version() -> str:
     return fingerprint(contents)[:16]
 
 
-def _image_tasks(questions: Sequence[Question], files: Sequence[ImageFile]) -> list[ImageTask]:
-    """Equal files become one image, that of the first path."""
+def _image_records(questions: Sequence[Question], files: Sequence[ImageFile]) -> list[ImageRecord]:
+    """Make one image of equal files, that of the first path. Questions about a file that was refused are rejected."""
     first: dict[str, ImageFile] = {}
     name_of = {file.path: first.setdefault(file.name, file).name for file in files}
     asked: dict[str, list[Question]] = {name: [] for name in first}
     for question in questions:
         asked[name_of[question.image_path]].append(question)
-    return [ImageTask(file=file, questions=tuple(asked[name])) for name, file in first.items()]
+    return [
+        ImageRecord(
+            key=name,
+            source_path=file.path,
+            num_bytes=file.num_bytes,
+            questions=tuple(QuestionRecord(question=question, rejection=file.refusal) for question in asked[name]),
+        )
+        for name, file in first.items()
+    ]
 
 
-def _chunks(images: Sequence[ImageTask], config: BuildConfig) -> Iterator[tuple[ImageTask, ...]]:
-    chunk: list[ImageTask] = []
+def _chunks(images: Sequence[ImageRecord], config: BuildConfig) -> Iterator[tuple[ImageRecord, ...]]:
+    chunk: list[ImageRecord] = []
     size_mb = 0.0
     for image in images:
-        image_mb = image.file.num_bytes / 1e6
+        image_mb = image.num_bytes / 1e6
         if chunk and (len(chunk) == config.images_per_part or size_mb + image_mb > config.part_mb):
             yield tuple(chunk)
             chunk, size_mb = [], 0.0
@@ -174,9 +182,9 @@ def _chunks(images: Sequence[ImageTask], config: BuildConfig) -> Iterator[tuple[
     yield tuple(chunk)
 
 
-def _part(number: int, images: tuple[ImageTask, ...], common: str, reviews: Mapping[str, Verdict]) -> PartTask:
-    made_from: list[Any] = [[image.file.name, [asdict(question) for question in image.questions]] for image in images]
-    names = [question.question_id for image in images for question in image.questions]
+def _part(number: int, images: tuple[ImageRecord, ...], common: str, reviews: Mapping[str, Verdict]) -> PartTask:
+    made_from: list[Any] = [[image.key, [asdict(record.question) for record in image.questions]] for image in images]
+    names = [record.question_id for image in images for record in image.questions]
     reviewed = [[name, asdict(reviews[name])] for name in names if name in reviews]
     made_from += [reviewed] if reviewed else []
     return PartTask(part=number, images=images, fingerprint=fingerprint([common, made_from]))

@@ -1,132 +1,230 @@
-"""One part of a build: open its images, find evidence, cut and measure views, judge them. Every question leaves as a
-sample or as a rejection.
-Leaves out: how evidence is found (locating.py) and views are cut (cutting.py); which parts there are (plan.py) and
-writing them (build.py).
+"""The stages of a build, in order. Each takes images with their questions and hands them on with more found; a rejected
+question passes through untouched.
+Leaves out: how each stage works (its own folder), the plan of parts (plan.py), writing tables (builder.py).
 
-Threads open images ahead of the models and processes cut views behind them. Nothing depends on how many of either there
-are."""
+Threads open images ahead of the models, and worker processes cut views behind them. Results do not depend on how many of
+either there are. Images that the models read together share a batch of `images_at_once`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
+from viewgen import grounding, views
 from viewgen.audit.auditor import Auditor
-from viewgen.build.cutting import CutTask, cut_all
-from viewgen.source.images import Picture
-from viewgen.build.locating import Located, Locator, Searched
-from viewgen.build.plan import PartTask
-from viewgen.records import Rejection, Sample
-from viewgen.viewset.tables import Finished, SourceImage
-from viewgen.views.cut_views import Cuts, ViewSource
+from viewgen.build.config import BuildConfig
+from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
+from viewgen.decode import PictureError
+from viewgen.errors import RecipeError
+from viewgen.grounding.regions import AskedImage, RegionFinder
+from viewgen.phrases import PhraseFinder
+from viewgen.records import Donor, ImageRecord, Phrase, QuestionRecord, Region, Rejection
+from viewgen.source.images import open_picture
+from viewgen.source.reviews import REASON, STAGE, Verdict
 
 T = TypeVar("T")
 
+NO_PHRASE = Rejection(stage="phrases", reason="no_phrase", message="nothing in the question is worth looking for")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stages:
-    """What stays the same from part to part: settings, loaded models, processes."""
+class BuildContext:
+    """Settings, loaded models and workers: the same for every part of a build."""
 
-    locator: Locator
+    root: Path
+    """Folder that holds the source's images."""
+    config: BuildConfig
+    phrases: PhraseFinder
+    finder: RegionFinder
     auditor: Auditor
     workers: Workers
     num_threads: int
-    """For opening images, 1 or more."""
+    """Threads that open images, 1 or more."""
+    reviews: Mapping[str, Verdict]
+    """Verdicts of reviewers, by question_id."""
 
-    def make_part(self, part: PartTask) -> Iterator[Finished]:
-        """All images of a part, in order."""
-        config = self.locator.config
-        if retriever := self.locator.finder.retriever:
-            retriever.forget()
-        opened = ahead(self.locator.open, part.images, self.num_threads)
-        searched: Iterable[Searched] = (
-            image for batch in batches(opened, config.images_at_once) for image in self.locator.search(batch)
-        )
-        if config.views.needs_donors:
-            searched = self.locator.give_donors(list(searched))
-        finished = ahead(self.finish, searched, max(1, self.workers.num))
-        return (image for batch in batches(finished, config.images_at_once) for image in self.judge(batch))
 
-    def finish(self, searched: Searched) -> Finished:
-        """Each question of one image becomes a sample or a rejection."""
-        cuts = iter(self.cut([one.found for one in searched.located if isinstance(one.found, ViewSource)]))
-        ends = (
-            (one.question, end(one, next(cuts) if isinstance(one.found, ViewSource) else one.found))
-            for one in searched.located
-        )
-        return Finished(image=source_image(searched), ends=tuple(ends))
+Stage = Callable[[Iterable[ImageRecord], BuildContext], Iterable[ImageRecord]]
 
-    def cut(self, sources: list[ViewSource]) -> tuple[Cuts | Rejection, ...]:
-        """The measured views of questions about one image, made in a process of its own."""
-        if not sources:
-            return ()
-        config = self.locator.config
-        task = CutTask(sources=tuple(sources), seed=config.seed, views=config.views, keep_pixels=self._models_look)
-        return self.workers.call(cut_all, task)
 
-    @property
-    def _models_look(self) -> bool:
-        """Whether the audit reads pixels again, and not their measures alone."""
-        auditor, detector = self.auditor, self.auditor.detector
-        reads = bool(detector and detector.models and auditor.config.use_detector)
-        return reads or bool(auditor.retriever and auditor.config.use_similarity)
+def open_images(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Read and decode each image once for all its questions, and reject those that a reviewer rejected.
 
-    def judge(self, batch: list[Finished]) -> Iterator[Finished]:
-        """The images with their samples flagged, or rejected by the audit unless a reviewer accepted them."""
-        samples = [sample for image in batch for sample in image.samples]
-        accepted = [sample for sample in samples if sample.question.question_id in self.locator.accepted]
-        others = [sample for sample in samples if sample.question.question_id not in self.locator.accepted]
-        lenient = replace(self.auditor, config=replace(self.auditor.config, reject=()))
-        judged = [*self.auditor.judge(others), *lenient.judge(accepted)]
-        names = [sample.question.question_id for sample in (*others, *accepted)]
-        ends = dict(zip(names, map(without_pixels, judged), strict=True))
+    Raises RecipeError when a file has changed since it was hashed."""
+    return ahead(partial(_open, build=build), images, build.num_threads)
+
+
+def find_phrases(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Find the phrases of each question that name something worth looking for."""
+    for batch in batches(images, build.config.images_at_once):
+        texts = {record.question_id: record.question.text for image in batch for record in image.kept}
+        phrases = dict(zip(texts, build.phrases.find([*texts.values()]) if texts else (), strict=True))
+        yield from (image.each(partial(_with_phrases, found=phrases)) for image in batch)
+
+
+def find_regions(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Find scored regions for the phrases; the models read all images of a batch together."""
+    for batch in batches(images, build.config.images_at_once):
+        asked = {image.key: _query(image) for image in batch if image.kept}
+        found = dict(zip(asked, build.finder.find([*asked.values()]), strict=True))
         for image in batch:
-            yield replace(image, ends=tuple((one, ends.get(one.question_id, end)) for one, end in image.ends))
+            if search := found.get(image.key):
+                ids = [record.question_id for record in image.kept]
+                regions = dict(zip(ids, search.regions, strict=True))
+                image = replace(image.each(partial(_with_regions, found=regions)), tiles=search.index)
+            yield image
 
 
-def end(one: Located, cuts: Cuts | Rejection) -> Sample | Rejection:
-    """What becomes of a question."""
-    if isinstance(cuts, Rejection):
-        return cuts
-    assert isinstance(one.found, ViewSource), "views are cut from something"
-    return Sample(
-        question=one.question,
-        image_id=one.found.image_id,
-        phrases=one.phrases,
-        regions=one.found.regions,
-        evidence=one.found.evidence,
-        views=cuts.views,
-        missing=cuts.missing,
-    )
+def choose_evidence(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Choose the evidence of each question from its regions, or reject the question."""
+    for image in images:
+        chosen = image.each(partial(_with_evidence, image=image, build=build))
+        yield replace(chosen, tiles=None)
 
 
-def without_pixels(end: Sample | Rejection) -> Sample | Rejection:
-    """The sample as it is stored: a part holds thousands of views."""
-    if isinstance(end, Rejection):
-        return end
-    return replace(end, views=tuple(replace(view, pixels=None) for view in end.views))
+def choose_donors(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Choose, for each question, the donor of its `swapped` view among the questions of the part.
+
+    Only this stage waits for the whole part, and only where a kind needs donors."""
+    return _with_donors([*images], build) if build.config.views.needs_donors else images
 
 
-def source_image(searched: Searched) -> SourceImage | None:
-    """The image as it is stored; None when it could not be opened."""
-    picture = searched.opened.picture
-    if not isinstance(picture, Picture):
-        return None
-    return SourceImage(
-        image_id=picture.sha256[:16],
-        data=picture.data,
-        sha256=picture.sha256,
-        width_px=picture.width_px,
-        height_px=picture.height_px,
-        source_path=searched.opened.task.file.path,
-    )
+def cut_views(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Cut, encode and measure the views of each question in worker processes."""
+    return ahead(partial(_cut, build=build), images, max(1, build.workers.num))
+
+
+def audit_views(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Flag the views, and reject the questions that the audit rejects unless a reviewer accepted them."""
+    for batch in batches(images, build.config.images_at_once):
+        kept = [record for image in batch for record in image.kept]
+        judged = {record.question_id: record for record in _judge(kept, build)}
+        yield from (image.each(lambda record, of=judged: of[record.question_id]) for image in batch)  # type: ignore[misc]
+
+
+STAGES: tuple[Stage, ...] = (
+    open_images,
+    find_phrases,
+    find_regions,
+    choose_evidence,
+    choose_donors,
+    cut_views,
+    audit_views,
+)
+
+
+def run_stages(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
+    """Send the images of one part through all stages, in order."""
+    if retriever := build.finder.retriever:
+        retriever.forget()
+    for stage in STAGES:
+        images = stage(images, build)
+    return images
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items, `size` at a time; the last ones are fewer."""
+    """Group the items, `size` at a time; the last group may be smaller."""
     items = iter(items)
     while batch := list(islice(items, size)):
         yield batch
+
+
+def _open(image: ImageRecord, build: BuildContext) -> ImageRecord:
+    if not image.kept:
+        return image
+    path = build.root / image.source_path
+    try:
+        picture = open_picture(path, build.config.images)
+    except PictureError as error:
+        why = Rejection(stage="images", reason=error.reason, message=error.what)
+        return image.each(lambda record: replace(record, rejection=why))
+    if picture.sha256 != image.key:
+        raise RecipeError(f"{path}: changed while the build was running. Build again when the source is at rest.")
+    opened = replace(
+        image, data=picture.data, width_px=picture.width_px, height_px=picture.height_px, pixels=picture.image
+    )
+    return opened.each(lambda record: replace(_reviewed(record, build.reviews), image_id=image.image_id))
+
+
+def _reviewed(record: QuestionRecord, reviews: Mapping[str, Verdict]) -> QuestionRecord:
+    verdict = reviews.get(record.question_id)
+    if verdict is None or not verdict.is_reject:
+        return record
+    return replace(record, rejection=Rejection(stage=STAGE, reason=REASON, message=verdict.message))
+
+
+def _with_phrases(record: QuestionRecord, found: Mapping[str, tuple[Phrase, ...]]) -> QuestionRecord:
+    phrases = found[record.question_id]
+    return replace(record, phrases=phrases, rejection=None if phrases else NO_PHRASE)
+
+
+def _query(image: ImageRecord) -> AskedImage:
+    assert image.pixels is not None, "a question is kept only where its image was opened"
+    return AskedImage(image=image.pixels, asked=tuple((record.question, record.phrases) for record in image.kept))
+
+
+def _with_regions(record: QuestionRecord, found: Mapping[str, tuple[Region, ...]]) -> QuestionRecord:
+    return replace(record, regions=found[record.question_id])
+
+
+def _with_evidence(record: QuestionRecord, image: ImageRecord, build: BuildContext) -> QuestionRecord:
+    config = build.config
+    chosen = grounding.choose_evidence(record.phrases, record.regions, image.width_px, image.height_px, config.evidence)
+    if isinstance(chosen, Rejection):
+        return replace(record, rejection=chosen)
+    tiles = image.tiles if config.views.needs_tiles else None
+    hard_tile = tiles.hardest_tile(record.phrase_texts, chosen.boxes) if tiles else None
+    return replace(record, evidence=chosen, hard_tile=hard_tile)
+
+
+def _with_donors(images: Sequence[ImageRecord], build: BuildContext) -> Iterator[ImageRecord]:
+    givers = {record.question_id: _as_donor(image, record) for image in images for record in image.kept}
+    records = {record.question_id: record for image in images for record in image.kept}
+    crops = [donor.image.crop(donor.box.as_tuple()) for donor in givers.values()]
+    retriever = build.finder.retriever if build.config.views.needs_vectors else None
+    vectors = retriever.embed(crops) if retriever else [None] * len(crops)
+    candidates = [
+        views.DonorCandidate(
+            question_id=name, image_id=donor.image_id, phrases=records[name].phrase_texts, vector_D=vector_D
+        )
+        for (name, donor), vector_D in zip(givers.items(), vectors, strict=True)
+    ]
+    chosen = views.choose_donors(candidates, build.config.seed, build.config.views.donors)
+    donors = {name: givers[giver] for name, giver in chosen.items()}
+    for image in images:
+        yield image.each(lambda record: replace(record, donor=donors.get(record.question_id)))
+
+
+def _as_donor(image: ImageRecord, record: QuestionRecord) -> Donor:
+    assert image.pixels is not None, "a question is kept only where its image was opened"
+    box = record.found_evidence.boxes[0]
+    return Donor(question_id=record.question_id, image_id=image.image_id, image=image.pixels, box=box)
+
+
+def _cut(image: ImageRecord, build: BuildContext) -> ImageRecord:
+    if not image.kept:
+        return replace(image, pixels=None)
+    config = build.config
+    task = CutTask(
+        image=replace(image, data=b""),  # the file's own bytes are not needed there
+        seed=config.seed,
+        views=config.views,
+        keep_pixels=build.auditor.reads_pixels,
+        modules=views.kind_modules((*config.views.positive, *config.views.negative, *config.views.fallback)),
+    )
+    return replace(image, questions=build.workers.call(cut_image, task), pixels=None)
+
+
+def _judge(records: Sequence[QuestionRecord], build: BuildContext) -> Iterator[QuestionRecord]:
+    """Judge the records; one that a reviewer accepted is flagged but never rejected."""
+    accepted = [record for record in records if record.question_id in build.reviews]
+    others = [record for record in records if record.question_id not in build.reviews]
+    lenient = replace(build.auditor, config=replace(build.auditor.config, reject=()))
+    for record in (*build.auditor.judge(others), *lenient.judge(accepted)):
+        # A part holds thousands of views: their pixels have served.
+        yield replace(record, views=tuple(replace(view, pixels=None) for view in record.views))

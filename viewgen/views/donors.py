@@ -1,6 +1,8 @@
-"""Whose positive crop each question is shown in its place: another question, about another image and about other things.
-Pure.
-Leaves out: embedding crops (retrieval.py), cutting the swapped view (negatives.py)."""
+"""Choose, for each question, the donor whose positive crop becomes its `swapped` negative: a question about another image
+with no phrase in common. Pure.
+Leaves out: embedding crops (retrieval/retriever.py), cutting the swapped view (negatives.py).
+
+N candidates   D dimensions   K nearest candidates"""
 
 from __future__ import annotations
 
@@ -15,24 +17,25 @@ from jaxtyping import Float, Int, UInt64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Candidate:
-    """A question that can give its positive crop and be given another's."""
+class DonorCandidate:
+    """A question that can give its positive crop and take another's."""
 
     question_id: str
     image_id: str
     phrases: tuple[str, ...]
-    """Texts of the things that it asks about."""
+    """Texts of the phrases that it asks about."""
     vector_D: Float[np.ndarray, " D"] | None = None
     """Of its positive crop, of length 1; None where donors are chosen at random."""
 
 
-def choose_donors(candidates: Sequence[Candidate], seed: int, how: Literal["random", "nearest"]) -> Mapping[str, str]:
-    """question_id -> question_id of its donor, of another image and without a phrase in common; a question that no other
-    can give to is left out. The order of the candidates changes nothing.
+def choose_donors(
+    candidates: Sequence[DonorCandidate], seed: int, how: Literal["random", "nearest"]
+) -> Mapping[str, str]:
+    """Choose a donor for each question: question_id -> question_id of the donor. Questions without any are left out.
 
-    random: every fit candidate is equally likely. nearest: the one whose vector has the largest cosine, compared to six
-    decimals; of equals the first by question_id. There every candidate must have a vector. Both ways, when a candidate is
-    taken away, only those to whom it gave get another donor."""
+    random: every fit candidate is equally likely. nearest: the candidate with the largest cosine, compared to six
+    decimals; of equals the first by question_id; every candidate must have a vector. The order of the candidates changes
+    nothing, and without one candidate only the questions that took its crop get another donor."""
     ordered = sorted(candidates, key=lambda candidate: candidate.question_id)
     things = [frozenset(phrase.casefold() for phrase in candidate.phrases) for candidate in ordered]
     chosen: dict[str, str] = {}
@@ -45,8 +48,8 @@ def choose_donors(candidates: Sequence[Candidate], seed: int, how: Literal["rand
     return chosen
 
 
-def _orders(ordered: Sequence[Candidate], seed: int, how: str) -> Iterator[Iterable[int] | Int[np.ndarray, " N"]]:
-    """For each candidate, the numbers of all of them in the order in which they are tried."""
+def _orders(ordered: Sequence[DonorCandidate], seed: int, how: str) -> Iterator[Iterable[int] | Int[np.ndarray, " N"]]:
+    """Yield, for each candidate, the numbers of all of them in the order in which they are tried."""
     if how == "random":
         yield from _random_orders(ordered, seed)
         return
@@ -57,8 +60,9 @@ def _orders(ordered: Sequence[Candidate], seed: int, how: str) -> Iterator[Itera
 
 
 def nearest(vector_ND: Float[np.ndarray, "N D"], image_N: Sequence[str], num: int) -> Int[np.ndarray, "N K"]:
-    """For each unit vector the positions of the `num` most similar ones that belong to another image, best first; -1
-    where there are too few. Of equal ones the first counts."""
+    """Find, for each unit vector, the positions of the `num` most similar ones of another image, best first.
+
+    -1 where there are too few. Of equal ones the first counts."""
     name_N = np.array(image_N)
     found_NK = np.full((len(vector_ND), num), -1)
     for n, vector_D in enumerate(vector_ND):
@@ -69,8 +73,9 @@ def nearest(vector_ND: Float[np.ndarray, "N D"], image_N: Sequence[str], num: in
     return found_NK
 
 
-def _random_orders(ordered: Sequence[Candidate], seed: int) -> Iterator[Int[np.ndarray, " N"]]:
-    """Each pair has a number of its own: whoever joins or leaves, two others keep their order (rendezvous hashing)."""
+def _random_orders(ordered: Sequence[DonorCandidate], seed: int) -> Iterator[Int[np.ndarray, " N"]]:
+    """Order candidates by a number of each pair, so that whoever joins or leaves, two others keep their order (rendezvous
+    hashing)."""
     givers_N = np.array([_number(seed, candidate.question_id, "gives") for candidate in ordered], dtype=np.uint64)
     for candidate in ordered:
         yield np.argsort(_mixed(givers_N ^ np.uint64(_number(seed, candidate.question_id, "donor"))), kind="stable")
@@ -81,7 +86,7 @@ def _number(*name: int | str) -> int:
 
 
 def _mixed(number_N: UInt64[np.ndarray, " N"]) -> UInt64[np.ndarray, " N"]:
-    """Every bit hangs on all bits of its number (the finaliser of SplitMix64); products wrap around at 64 bits."""
+    """Mix every bit of a number with all its bits (finaliser of SplitMix64); products wrap around at 64 bits."""
     number_N = (number_N ^ (number_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     number_N = (number_N ^ (number_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed_N: UInt64[np.ndarray, " N"] = number_N ^ (number_N >> np.uint64(31))

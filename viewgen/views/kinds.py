@@ -1,61 +1,129 @@
-"""What every kind of view is made with: its pixels and where they lie, a kind's entry in the registry, and places for a
-box of a given size. Pure.
-Leaves out: the kinds themselves (positives.py, negatives.py), how pixels are spoilt (degrade.py).
+"""Kinds of view: one record says how a kind is made, which inputs it needs, how a leak shows and which flags apply. Also
+the tools that kinds are made with: exact cuts, and free places for a box of a given size. Pure.
+Leaves out: the kinds themselves (positives.py, negatives.py), how pixels are degraded (degrade.py).
 
 Boxes are x0, y0, x1, y1 in pixels of the image, far edges outside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
 from viewgen.boxes import Box, overlap_area
-from viewgen.records import Rejection
+from viewgen.records import QuestionRecord, Rejection
+
+Params = dict[str, float | int | str]
+"""Inputs of a view as its row holds them: numbers, words, and boxes as text."""
+Role = Literal["positive", "negative"]
+Need = Literal["regions", "tiles", "donor"]
+Shown = Literal["area", "edges", "detail", "nothing"]
+
+LEAKS = ("leaks_evidence",)
+COPIES = ("duplicate", "near_duplicate")
+DIFFERS = ("sharpness_differs", "size_differs", "encoding_differs")
+LACKS = ("positive_lacks_evidence",)
+MODELS_AND_PLACE = ("evidence_overlap", "detector_score", "similarity_margin")
+"""Numbers of the audit that show a leak in a view of another place: where it was cut, and what models see in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Pixels of a view, None for no picture at all, and where they come from: None when that is no plain cut."""
+    """Pixels of a view, and the box they come from."""
 
     image: Image.Image | None
+    """None for a view that shows nothing at all."""
     box: Box | None
+    """None where the view is no plain cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """How one kind of view is made, and what its pixels can be trusted with."""
+    """One kind of view: its making, its needs, its leaks, its flags and its paragraph in docs/kinds.md.
 
+    register(Kind(name="mirrored", role="negative", make=mirrored, about="The positive, left and right exchanged."))
+    """
+
+    name: str
+    role: Role
     make: Callable[..., Cut | Rejection]
-    """fn(image, evidence, target, stream, **settings of the kind)."""
+    """Function (image, evidence, target, stream, **inputs and settings) of the pixels, without side effects. `target` is
+    the evidence box that the view is for."""
+    about: str
+    """Paragraph for docs/kinds.md."""
+    source: str = ""
+    """Paper that the kind comes from; empty for our own."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Parameter of `make` -> the setting of ViewsConfig that gives it."""
+    """Parameter of `make` -> field of ViewsConfig that gives its value."""
+    needs: frozenset[Need] = frozenset()
+    """regions: the regions that the evidence was chosen from. tiles: a retrieval model. donor: another question; its
+    image is then the one that is cut."""
+    inputs: Callable[[Image.Image, QuestionRecord, int, Box], Params | Rejection] | None = None
+    """Function (image, question, number of the evidence box, target) of the inputs that depend on the question. They
+    are stored in the row, so that the row alone reproduces the view."""
+    boxes: tuple[str, ...] = ()
+    """Inputs that are boxes."""
     is_single: bool = False
     """One view for all evidence boxes together; else one for each of them."""
-    hides_evidence: bool = False
-    """Shows nothing of the evidence wherever its box lies: it is covered, or the pixels come from elsewhere."""
+    keeps_margin: bool = False
+    """The target is the whole evidence box even where the first positive is crop_exact."""
+    is_plain: bool = False
+    """The pixels are those of the image: other views of the question can be compared with them in place."""
+    shows_evidence_alone: bool = False
+    """A cut around the evidence: the positive that negatives are compared with, where there is one."""
+    shown: Shown = "area"
+    """Measure of the evidence that the view shows: area of the evidence boxes inside its box; edges that a mask leaves;
+    fine detail that is left of the positive; nothing, whatever the box."""
+    judged_by: tuple[str, ...] = MODELS_AND_PLACE
+    """Numbers of the audit that show a leak in a negative, or a lack in a positive."""
+    flags: tuple[str, ...] = (*LEAKS, *COPIES, *DIFFERS)
+    """Flags of the audit that can be raised on it."""
+
+
+KINDS: dict[str, Kind] = {}
+"""Every kind of view by name, positives first; filled by positives.py, negatives.py and whoever registers more."""
+
+
+def register(*kinds: Kind) -> None:
+    """Make kinds known to settings, cutting and audit. Raises ValueError for a name that another kind has."""
+    for kind in kinds:
+        if kind.name in KINDS:
+            raise ValueError(f"there is a kind of view {kind.name!r} already. Give the new one another name.")
+        KINDS[kind.name] = kind
+
+
+def kinds_of(role: Role) -> dict[str, Kind]:
+    """Return the kinds of one role, by name."""
+    return {name: kind for name, kind in KINDS.items() if kind.role == role}
+
+
+def kind_modules(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules that define these kinds: a worker process imports them before it cuts."""
+    return tuple(sorted({KINDS[name].make.__module__ for name in names}))
 
 
 def rejected(reason: str, message: str) -> Rejection:
+    """Return the rejection of a view."""
     return Rejection(stage="views", reason=reason, message=message)
 
 
 def cut_at(image: Image.Image, box: Box) -> Cut:
-    """The pixels of a box as they are."""
+    """Cut the pixels of a box as they are."""
     return Cut(image.crop(box.as_tuple()), box)
 
 
 def box_text(box: Box) -> str:
-    """A box as a row's params hold it: x0,y0,x1,y1."""
+    """Write a box as a row's params hold it: x0,y0,x1,y1."""
     return ",".join(str(edge) for edge in box.as_tuple())
 
 
 def read_box(text: str) -> Box:
+    """Read a box that box_text wrote."""
     x0, y0, x1, y1 = (int(edge) for edge in text.split(","))
     return Box(x0, y0, x1, y1)
 
@@ -71,8 +139,9 @@ class _Band(NamedTuple):
 def any_free_box(
     image: Image.Image, taken: Sequence[Box], width: int, height: int, grid_px: int, stream: np.random.Generator
 ) -> Box | None:
-    """A box of width x height that overlaps none of the taken ones and starts on multiples of grid_px. Every such place
-    is equally likely; None when there is none."""
+    """Draw a box of width x height that overlaps none of the taken ones and starts on multiples of grid_px.
+
+    Every such place is equally likely. Returns None when there is none."""
     # Bands, not a map of all places: a large photograph has tens of millions.
     bands = list(_bands(image.width, image.height, taken, width, height, grid_px))
     ends = np.cumsum([band.num_rows * band.columns.size for band in bands])
@@ -105,14 +174,14 @@ def _bands(
 
 
 def _colliding(after: int, before: int, grid_px: int, count: int) -> tuple[int, int]:
-    """Numbers of the multiples of grid_px strictly between `after` and `before`, as a span within 0..count."""
+    """Return the numbers of the multiples of grid_px strictly between `after` and `before`, as a span within 0..count."""
     first, end = max(after // grid_px + 1, 0), -(-before // grid_px)
     return min(first, count), min(max(end, first), count)
 
 
 def nearest_free_box(image: Image.Image, taken: Sequence[Box], width: int, height: int, thing: Box) -> Box | None:
-    """The box of width x height nearest to the middle of `thing` that overlaps none of the taken ones and shows as much
-    of `thing` as its size allows; None when there is none."""
+    """Find the box of width x height nearest to the middle of `thing` that overlaps none of the taken ones and shows as
+    much of `thing` as its size allows. Returns None when there is none."""
     last_x, last_y = image.width - width, image.height - height
     if last_x < 0 or last_y < 0:
         return None

@@ -1,38 +1,52 @@
-"""Negative views: pictures that resemble the positive but do not show the evidence. One function per kind, each
-pure: the same image, boxes, random stream and settings give the same pixels.
-Leaves out: seeds, encoding and records (views.py); judging whether a negative still shows the evidence (audit.py).
+"""Negative views: images that resemble the positive but do not show the evidence. One function and one record per
+kind; each function is pure: the same image, boxes, random stream and settings give the same pixels.
+Leaves out: seeds, encoding and rows (cutting.py); whether a negative still shows the evidence (audit/auditor.py).
 
 Boxes are x0, y0, x1, y1 in pixels of the image, far edges outside. `target` is the evidence box that the view is for;
 `evidence` are all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from viewgen.boxes import Box, grow, place
-from viewgen.records import Rejection
+from viewgen.boxes import Box, overlap_area, place
+from viewgen.records import QuestionRecord, Rejection
 from viewgen.views import degrade
-from viewgen.views.degrade import Fill, Schedule
-from viewgen.views.kinds import Cut, Kind, any_free_box, cut_at, nearest_free_box, rejected
+from viewgen.views.kinds import (
+    DIFFERS,
+    Cut,
+    Kind,
+    Params,
+    any_free_box,
+    box_text,
+    cut_at,
+    nearest_free_box,
+    register,
+    rejected,
+)
+from viewgen.views.positives import own_regions
 
 Fit = Literal["cut", "resize"]
-NUM_TRIES = 20
-"""How often mask_random draws places for several boxes before it says that there is no room."""
+
+
+def no_room(image: Image.Image, width: int, height: int) -> Rejection:
+    """Return the rejection of a view that finds no place off the evidence."""
+    size = f"{image.width} x {image.height} px"
+    return rejected("no_room", f"no place for {width} x {height} px beside the evidence in {size}")
 
 
 def off_region(
     image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, grid_px: int
 ) -> Cut | Rejection:
-    """An exact cut of the target's size that overlaps no evidence box: differs from the positive in place alone.
+    """Cut a box of the target's size that overlaps no evidence box: it differs from the positive in place alone.
 
     Every place that starts on a multiple of grid_px is equally likely. Rejects with no_room when there is none."""
     box = any_free_box(image, evidence, target.width, target.height, grid_px, stream)
-    return cut_at(image, box) if box else _no_room(image, target.width, target.height)
+    return cut_at(image, box) if box else no_room(image, target.width, target.height)
 
 
 def off_region_downsampled(
@@ -44,45 +58,35 @@ def off_region_downsampled(
     grid_px: int,
     factor: float,
 ) -> Cut | Rejection:
-    """As many pixels as the target has, off the evidence, of the image made `factor` times smaller: the published
-    negative (arXiv 2606.25319), which shows more of the image in less detail. The full image itself is not touched.
+    """Cut off the evidence as many pixels as the target has, of the image made `factor` times smaller (arXiv 2606.25319).
+
+    Shows more of the image in less detail. The full image itself is not touched.
 
     Cut first, then made smaller: the same pixels, but no filter carries evidence over the edge of the cut. The box is in
     the image as it was, `factor` times as wide and high as the view. Rejects with no_room when there is no place."""
     width, height = round(target.width * factor), round(target.height * factor)
     box = any_free_box(image, evidence, width, height, grid_px, stream)
     if box is None:
-        return _no_room(image, width, height)
+        return no_room(image, width, height)
     return Cut(image.crop(box.as_tuple()).resize((target.width, target.height), Image.Resampling.BOX), box)
 
 
 def same_class(
     image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, instance: Box
 ) -> Cut | Rejection:
-    """An exact cut of the target's size around another thing that the phrase names, as near to its middle as the
-    evidence allows: right class, wrong one. Rejects with no_room when no such cut shows it without the evidence."""
+    """Cut a box of the target's size around another instance of the phrase, as near to its middle as the evidence allows.
+
+    Rejects with no_room when no such cut shows it without the evidence."""
     return _around(image, evidence, target, instance)
 
 
 def hard_off_region(
     image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, tile: Box
 ) -> Cut | Rejection:
-    """An exact cut of the target's size around the tile that the retrieval model takes for the phrase most of all those
-    off the evidence. Rejects with no_room when no such cut shows the tile without the evidence."""
+    """Cut a box of the target's size around the tile off the evidence that is most similar to the phrases.
+
+    Rejects with no_room when no such cut shows the tile without the evidence."""
     return _around(image, evidence, target, tile)
-
-
-def shuffled_patches(
-    image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, patch_px: int
-) -> Cut | Rejection:
-    """The positive's own pixels in square patches of patch_px that changed places: same colours, no shapes.
-
-    A strip that is too narrow for a patch, right and below, stays. Rejects with too_few_patches below two."""
-    num = (target.height // patch_px) * (target.width // patch_px)
-    if num < 2:
-        found = f"a crop of {target.width} x {target.height} px holds {num} patches of {patch_px} px"
-        return rejected("too_few_patches", f"{found}, 2 needed")
-    return Cut(degrade.shuffle(image.crop(target.as_tuple()), stream, patch_px), target)
 
 
 def swapped(
@@ -95,7 +99,7 @@ def swapped(
     donor_box: Box,
     fit: Fit,
 ) -> Cut | Rejection:
-    """The positive of another question; `image` is that question's image. `fit` makes it as large as the target.
+    """Cut the positive of another question; `image` is that question's image. `fit` makes it as large as the target.
 
     cut: a cut of the target's size with the donor's evidence in its middle, as sharp as it is; rejects with no_room when
     the donor's image is smaller. resize: the donor's own crop, stretched or shrunk."""
@@ -110,80 +114,6 @@ def swapped(
     return cut_at(image, box)
 
 
-def masked(
-    image: Image.Image,
-    evidence: Sequence[Box],
-    target: Box,
-    stream: np.random.Generator,
-    *,
-    fill: Fill,
-    grow_ratio: float,
-) -> Cut:
-    """The full image with every evidence box, both sides times grow_ratio, filled."""
-    grown = [grow(box, grow_ratio, 1, image.width, image.height) for box in evidence]
-    return Cut(_covered(image, grown, fill, stream), None)
-
-
-def mask_random(
-    image: Image.Image,
-    evidence: Sequence[Box],
-    target: Box,
-    stream: np.random.Generator,
-    *,
-    fill: Fill,
-    grow_ratio: float,
-) -> Cut | Rejection:
-    """As masked, but with boxes of the same sizes at random places beside the evidence and one another: what a mask does
-    to a picture apart from hiding the evidence. Rejects with no_room when one of them finds no place."""
-    grown = [grow(box, grow_ratio, 1, image.width, image.height) for box in evidence]
-    # One box can stand in the only room for another: then all are drawn again.
-    for _ in range(NUM_TRIES):
-        places: list[Box] = []
-        for size in grown:
-            free = any_free_box(image, (*evidence, *places), size.width, size.height, 1, stream)
-            if free is None:
-                lacking = size
-                break
-            places.append(free)
-        else:
-            return Cut(_covered(image, places, fill, stream), None)
-    return _no_room(image, lacking.width, lacking.height)
-
-
-def downsampled(
-    image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, factor: float
-) -> Cut:
-    """The positive made `factor` times smaller and as large again."""
-    return Cut(degrade.shrink(image.crop(target.as_tuple()), factor), target)
-
-
-def pixelated(
-    image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, block_px: int
-) -> Cut:
-    """The positive in square blocks of one colour each."""
-    return Cut(degrade.pixelate(image.crop(target.as_tuple()), block_px), target)
-
-
-def blurred(
-    image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, radius_px: float
-) -> Cut:
-    """The positive under a Gaussian blur; nothing from outside the cut flows in."""
-    return Cut(degrade.blur(image.crop(target.as_tuple()), radius_px), target)
-
-
-def noised(
-    image: Image.Image,
-    evidence: Sequence[Box],
-    target: Box,
-    stream: np.random.Generator,
-    *,
-    step: int,
-    schedule: Schedule,
-) -> Cut:
-    """The positive under the noise of visual contrastive decoding (arXiv 2311.16922)."""
-    return Cut(degrade.add_noise(image.crop(target.as_tuple()), stream, step, schedule), target)
-
-
 def blank(
     image: Image.Image,
     evidence: Sequence[Box],
@@ -192,43 +122,43 @@ def blank(
     *,
     fill: Literal["mean", "grey", "black"],
 ) -> Cut:
-    """A picture of the target's size in one colour."""
+    """Return an image of the target's size in one colour."""
     return Cut(Image.new("RGB", (target.width, target.height), degrade.colour(image, fill)), None)
 
 
 def none(image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator) -> Cut:
-    """No picture at all: the full image and the question alone."""
+    """Return no image: the full image and the question stand alone."""
     return Cut(None, None)
 
 
-NEGATIVES: Mapping[str, Kind] = MappingProxyType(
-    {
-        "off_region": Kind(make=off_region, settings={"grid_px": "grid_px"}),
-        "off_region_downsampled": Kind(
-            make=off_region_downsampled, settings={"grid_px": "grid_px", "factor": "downsample_factor"}
-        ),
-        "same_class": Kind(make=same_class),
-        "hard_off_region": Kind(make=hard_off_region),
-        "shuffled_patches": Kind(make=shuffled_patches, settings={"patch_px": "patch_px"}),
-        "swapped": Kind(make=swapped, settings={"fit": "swap_fit"}, hides_evidence=True),
-        "masked": Kind(
-            make=masked,
-            settings={"fill": "mask_fill", "grow_ratio": "mask_grow_ratio"},
-            is_single=True,
-            hides_evidence=True,
-        ),
-        "mask_random": Kind(
-            make=mask_random, settings={"fill": "mask_fill", "grow_ratio": "mask_grow_ratio"}, is_single=True
-        ),
-        "downsampled": Kind(make=downsampled, settings={"factor": "shrink_factor"}),
-        "pixelated": Kind(make=pixelated, settings={"block_px": "block_px"}),
-        "blurred": Kind(make=blurred, settings={"radius_px": "blur_px"}),
-        "noised": Kind(make=noised, settings={"step": "noise_step", "schedule": "noise_schedule"}),
-        "blank": Kind(make=blank, settings={"fill": "blank_fill"}, hides_evidence=True),
-        "none": Kind(make=none, is_single=True, hides_evidence=True),
-    }
-)
-"""Every kind of negative view."""
+def _other_instance(image: Image.Image, record: QuestionRecord, number: int, target: Box) -> Params | Rejection:
+    """Choose the best region of the phrase that can be shown without any evidence; tiles of retrieval are no objects."""
+    evidence = record.found_evidence
+    phrases = {region.phrase for region in own_regions(evidence, number)}
+    others = [
+        region
+        for region in record.regions
+        if region.phrase in phrases
+        and region.source != "retrieval"
+        and not any(overlap_area(region.box, box) for box in evidence.boxes)
+    ]
+    for region in sorted(others, key=lambda region: (region.rank, region.source, region.phrase, region.box)):
+        if nearest_free_box(image, evidence.boxes, target.width, target.height, region.box):
+            return {"instance": box_text(region.box)}
+    found = f"{len(others)} found beside the evidence"
+    return rejected("no_instance", f"no other {' or '.join(map(repr, sorted(phrases)))} can be shown, {found}")
+
+
+def _hard_tile(image: Image.Image, record: QuestionRecord, number: int, target: Box) -> Params | Rejection:
+    tile = record.hard_tile
+    return {"tile": box_text(tile)} if tile else rejected("no_tile", "no tile lies beside the evidence")
+
+
+def _donor(image: Image.Image, record: QuestionRecord, number: int, target: Box) -> Params | Rejection:
+    donor = record.donor
+    if donor is None:
+        return rejected("no_donor", "no other question is about another image and other things")
+    return {"donor": donor.question_id, "donor_box": box_text(donor.box)}
 
 
 def _around(image: Image.Image, evidence: Sequence[Box], target: Box, thing: Box) -> Cut | Rejection:
@@ -239,14 +169,77 @@ def _around(image: Image.Image, evidence: Sequence[Box], target: Box, thing: Box
     return cut_at(image, box)
 
 
-def _covered(image: Image.Image, boxes: Sequence[Box], fill: Fill, stream: np.random.Generator) -> Image.Image:
-    covered = image.copy()
-    for box in boxes:
-        part = image.crop(box.as_tuple())
-        covered.paste(degrade.fill_for(image, part, fill, stream), box.as_tuple()[:2])
-    return covered
-
-
-def _no_room(image: Image.Image, width: int, height: int) -> Rejection:
-    size = f"{image.width} x {image.height} px"
-    return rejected("no_room", f"no place for {width} x {height} px beside the evidence in {size}")
+register(
+    Kind(
+        name="off_region",
+        role="negative",
+        make=off_region,
+        about="An exact cut of the positive's size that overlaps no evidence box, at a random place: it differs from the "
+        "positive in place alone. Not made where the image has no such place (`no_room`).",
+        settings={"grid_px": "grid_px"},
+    ),
+    Kind(
+        name="off_region_downsampled",
+        role="negative",
+        make=off_region_downsampled,
+        about="As many pixels as the positive has, off the evidence, of the image made `downsample_factor` times "
+        "smaller: the paper's negative. It differs from the positive in sharpness as well as in place, which the "
+        "audit flags.",
+        source="arXiv 2606.25319",
+        settings={"grid_px": "grid_px", "factor": "downsample_factor"},
+    ),
+    Kind(
+        name="same_class",
+        role="negative",
+        make=same_class,
+        about="A cut of the positive's size around another instance of the phrase: right class, wrong object. It needs "
+        "boxes of a detector or of the source (`no_instance` without another one). Its content may well fit the "
+        "phrase, so only its place, and a copy of the positive, can tell a leak.",
+        needs=frozenset({"regions"}),
+        inputs=_other_instance,
+        boxes=("instance",),
+        judged_by=("evidence_overlap",),
+    ),
+    Kind(
+        name="hard_off_region",
+        role="negative",
+        make=hard_off_region,
+        about="A cut of the positive's size around the tile off the evidence that the retrieval model finds most "
+        "similar to the phrases: a hard negative of another place.",
+        needs=frozenset({"tiles"}),
+        inputs=_hard_tile,
+        boxes=("tile",),
+    ),
+    Kind(
+        name="swapped",
+        role="negative",
+        make=swapped,
+        about="The positive crop of another question, about another image and other objects, as large as the positive. "
+        "`donors` chooses that question at random or by the most similar crop, `swap_fit` makes it fit.",
+        settings={"fit": "swap_fit"},
+        needs=frozenset({"donor"}),
+        inputs=_donor,
+        boxes=("donor_box",),
+        judged_by=("evidence_overlap",),
+    ),
+    Kind(
+        name="blank",
+        role="negative",
+        make=blank,
+        about="An image of the positive's size in one colour (`blank_fill`): no content at all. It cannot leak.",
+        settings={"fill": "blank_fill"},
+        shown="nothing",
+        judged_by=(),
+        flags=DIFFERS,
+    ),
+    Kind(
+        name="none",
+        role="negative",
+        make=none,
+        about="No view at all: the full image and the question alone. It cannot leak and has no flags.",
+        is_single=True,
+        shown="nothing",
+        judged_by=(),
+        flags=(),
+    ),
+)

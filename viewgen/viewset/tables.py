@@ -1,109 +1,78 @@
-"""Finished images with their questions -> rows of the tables. Pure.
-Leaves out: what the columns mean (schema.py) and writing them (shards.py)."""
+"""Turn finished images with their questions into rows of the tables. Pure.
+Leaves out: the meaning of columns (schema.py), writing files (shards.py)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
 
 from viewgen.boxes import Box
-from viewgen.records import Audit, Question, Region, Rejection, Sample
+from viewgen.records import Audit, ImageRecord, QuestionRecord, Region
 from viewgen.viewset.schema import TABLES
 
-Row = dict[str, Any]
-End = tuple[Question, Sample | Rejection]
-"""A question and what became of it."""
+TableRow = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceImage:
-    """An image of the source as it is stored."""
+def part_tables(images: Sequence[ImageRecord]) -> dict[str, pl.DataFrame]:
+    """Make the rows of each table, in the order of the images and of their questions.
 
-    image_id: str
-    data: bytes
-    """The file, byte for byte."""
-    sha256: str
-    width_px: int
-    height_px: int
-    source_path: str
-    """Below the recipe's root; the first of several equal files."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """One source image and what became of its questions: in order."""
-
-    image: SourceImage | None
-    """None when it could not be opened."""
-    ends: tuple[End, ...]
-
-    @property
-    def samples(self) -> list[Sample]:
-        return [end for _, end in self.ends if isinstance(end, Sample)]
-
-    @property
-    def rejects(self) -> list[tuple[Question, Rejection]]:
-        return [(question, end) for question, end in self.ends if isinstance(end, Rejection)]
-
-
-def part_tables(finished: Sequence[Finished]) -> dict[str, pl.DataFrame]:
-    """Table -> its rows, in the order of the images and of their questions. Images that no view was made from are left
-    out; one that lost its own questions may still have given a view to another's."""
-    shown = {view.image_id for done in finished for sample in done.samples for view in sample.views}
-    shown |= {sample.image_id for done in finished for sample in done.samples}
-    rows: dict[str, list[Row]] = {
-        "images": [_image_row(done.image) for done in finished if done.image and done.image.image_id in shown],
-        "questions": [_question_row(done.image, sample) for done in finished if done.image for sample in done.samples],
-        "views": [row for done in finished for sample in done.samples for row in _view_rows(sample)],
-        "rejects": [_reject_row(question, why) for done in finished for question, why in done.rejects],
+    Images that no view was made from are left out; one that lost its own questions may still have given a view to
+    another's."""
+    shown = {view.image_id for image in images for record in image.kept for view in record.views}
+    shown |= {image.image_id for image in images if image.kept}
+    rows: dict[str, list[TableRow]] = {
+        "images": [_image_row(image) for image in images if image.is_opened and image.image_id in shown],
+        "questions": [_question_row(image, record) for image in images for record in image.kept],
+        "views": [row for image in images for record in image.kept for row in _view_rows(record)],
+        "rejects": [_reject_row(record) for image in images for record in image.questions if record.rejection],
     }
     return {name: pl.DataFrame(rows[name], schema=table.polars, orient="row") for name, table in TABLES.items()}
 
 
-def _image_row(image: SourceImage) -> Row:
+def _image_row(image: ImageRecord) -> TableRow:
     return {
         "image_id": image.image_id,
         "image": {"bytes": image.data, "path": image.source_path},
         "width_px": image.width_px,
         "height_px": image.height_px,
-        "sha256": image.sha256,
+        "sha256": image.key,
         "source_path": image.source_path,
     }
 
 
-def _question_row(image: SourceImage, sample: Sample) -> Row:
-    question = sample.question
+def _question_row(image: ImageRecord, record: QuestionRecord) -> TableRow:
+    question, boxes = record.question, record.found_evidence.boxes
     return {
         "question_id": question.question_id,
-        "image_id": sample.image_id,
+        "image_id": image.image_id,
         "split": question.split,
         "kind": question.kind,
         "question": question.text,
         "answer": question.answer,
         "phrases": [
             {"text": phrase.text, "start": phrase.start, "end": phrase.end, "rule": phrase.rule}
-            for phrase in sample.phrases
+            for phrase in record.phrases
         ],
-        "regions": [_region(region) for region in sample.regions],
-        "evidence": [_box(box) for box in sample.evidence.boxes],
-        "missing_views": [asdict(missing) for missing in sample.missing],
-        "evidence_share": sum(box.area for box in sample.evidence.boxes) / (image.width_px * image.height_px),
+        "regions": [_region(region) for region in record.regions],
+        "evidence": [_box(box) for box in boxes],
+        "missing_views": [asdict(missing) for missing in record.missing],
+        "evidence_share": sum(box.area for box in boxes) / (image.width_px * image.height_px),
     }
 
 
-def _view_rows(sample: Sample) -> Iterator[Row]:
+def _view_rows(record: QuestionRecord) -> Iterator[TableRow]:
     numbers: dict[tuple[str, str], int] = {}
-    for view in sample.views:
+    for view in record.views:
         number = numbers.get((view.role, view.kind), 0)
         numbers[view.role, view.kind] = number + 1
-        view_id = f"{sample.question.question_id}/{view.role}/{view.kind}/{number}"
+        view_id = f"{record.question_id}/{view.role}/{view.kind}/{number}"
         yield {
             "view_id": view_id,
-            "question_id": sample.question.question_id,
+            "question_id": record.question_id,
             "image_id": view.image_id,
             "role": view.role,
             "kind": view.kind,
@@ -119,12 +88,14 @@ def _view_rows(sample: Sample) -> Iterator[Row]:
         }
 
 
-def _audit(audit: Audit | None) -> Row:
+def _audit(audit: Audit | None) -> TableRow:
     assert audit is not None, "every view is measured before it is stored"
     return {**asdict(audit), "flags": list(audit.flags)}
 
 
-def _reject_row(question: Question, why: Rejection) -> Row:
+def _reject_row(record: QuestionRecord) -> TableRow:
+    question, why = record.question, record.rejection
+    assert why is not None, "a kept question is no reject"
     return {
         "question_id": question.question_id,
         "image_path": question.image_path,
@@ -137,7 +108,7 @@ def _reject_row(question: Question, why: Rejection) -> Row:
     }
 
 
-def _region(region: Region) -> Row:
+def _region(region: Region) -> TableRow:
     return {
         "phrase": region.phrase,
         "box": _box(region.box),
@@ -150,5 +121,5 @@ def _region(region: Region) -> Row:
     }
 
 
-def _box(box: Box) -> Row:
+def _box(box: Box) -> TableRow:
     return {"x0": box.x0, "y0": box.y0, "x1": box.x1, "y1": box.y1}

@@ -64,7 +64,7 @@ def test_student_and_its_copy_share_prompts_unless_the_run_says_otherwise(share:
 
 
 def terms(hidden: Tensor, at_once: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor]:
-    monkeypatch.setattr("trainer.engine.models.LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr("trainer.engine.logprobs.LOGITS_AT_ONCE", at_once)
     generator = torch.Generator().manual_seed(0)
     student, teacher = nn.Linear(8, 30, bias=False), nn.Linear(8, 30, bias=False)
     for layer in (student, teacher):

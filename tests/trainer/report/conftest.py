@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from viewgen.build.build_views import BuildOptions, build_views
+from viewgen.build.builder import BuildOptions, build_views
 from viewgen.source.demo import DemoConfig, write_demo
 from viewgen.viewset.shards import StoredSample, ViewSet
 

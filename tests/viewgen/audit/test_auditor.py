@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from viewgen.audit.auditor import AuditConfig, Auditor, evidence_overlap, measure, partners_of
+from viewgen.audit.auditor import Auditor, evidence_overlap, measure, partners_of
+from viewgen.audit.flags import AuditConfig
 from viewgen.audit.measures import detail_kept, grey_levels
 from viewgen.audit.readings import best_scores, phrase_logits, picture_name, shifted
 from viewgen.boxes import Box
 from viewgen.decode import encode_png
 from viewgen.detectors import Ask, ScoredBox
-from viewgen.records import Audit, Evidence, Phrase, Question, Region, Rejection, Sample, View
+from viewgen.records import Audit, Evidence, Phrase, Question, QuestionRecord, Region, Rejection, View
 from viewgen.retrieval.retriever import RetrievalConfig, Retriever
 from viewgen.source.demo import DemoConfig, Scene, draw_scene, scene_stream
 from viewgen.views.degrade import shuffle
@@ -230,8 +231,8 @@ def retriever() -> Retriever:
     )
 
 
-def sample(*views: View, phrases: Sequence[str] = ("the red car",), evidence: Evidence = EVIDENCE) -> Sample:
-    return Sample(
+def sample(*views: View, phrases: Sequence[str] = ("the red car",), evidence: Evidence = EVIDENCE) -> QuestionRecord:
+    return QuestionRecord(
         question=Question(question_id="q", image_path="", text=""),
         image_id="i",
         phrases=tuple(Phrase(text=text, start=0, end=len(text), rule="r") for text in phrases),
@@ -248,10 +249,10 @@ def red(share: float) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def judged(auditor: Auditor, *samples: Sample) -> list[Sample]:
+def judged(auditor: Auditor, *samples: QuestionRecord) -> list[QuestionRecord]:
     verdicts = auditor.judge(samples)
-    assert all(isinstance(verdict, Sample) for verdict in verdicts), verdicts
-    return [verdict for verdict in verdicts if isinstance(verdict, Sample)]
+    assert not [verdict.rejection for verdict in verdicts if verdict.rejection]
+    return verdicts
 
 
 LOOK = AuditConfig(reject=())
@@ -301,16 +302,16 @@ def test_a_chosen_flag_rejects_the_question_with_its_numbers() -> None:
     other = sample(view("crop", red(0.8), BOX), view("off_region", red(0.1), Box(0, 0, 40, 20)))
     verdicts = Auditor(AuditConfig(), None, ReddestPixels()).judge([shown, other])
     said = "negative off_region: evidence_overlap 0.50 above 0.1, detector_score 0.50 above 0.35"
-    assert verdicts[0] == Rejection(stage="audit", reason="leaks_evidence", message=said)
-    assert isinstance(verdicts[1], Sample)
+    assert verdicts[0].rejection == Rejection(stage="audit", reason="leaks_evidence", message=said)
+    assert verdicts[1].rejection is None
 
 
 def test_the_first_flag_in_the_settings_is_the_reason() -> None:
     shown = sample(view("crop", red(0.8), BOX), view("off_region", red(0.8), Box(60, 40, 100, 60)))
     for first, second in (("duplicate", "leaks_evidence"), ("leaks_evidence", "duplicate")):
         (verdict,) = Auditor(AuditConfig(reject=(first, second))).judge([shown])
-        assert isinstance(verdict, Rejection)
-        assert verdict.reason == first
+        assert verdict.rejection
+        assert verdict.rejection.reason == first
 
 
 def test_a_view_is_judged_as_what_it_was_made_as() -> None:
@@ -336,7 +337,7 @@ def tile(scene: Scene, number: int) -> Box:
     return Box(x0, y0, x0 + 48, y0 + 48)
 
 
-def scene_sample(scene: Scene, numbers: Sequence[int], *kinds: tuple[str, Box]) -> Sample:
+def scene_sample(scene: Scene, numbers: Sequence[int], *kinds: tuple[str, Box]) -> QuestionRecord:
     """A question about these signs, whose evidence boxes are their tiles."""
     phrases = [scene.signs[number].phrase for number in numbers]
     boxes = tuple(tile(scene, number) for number in numbers)

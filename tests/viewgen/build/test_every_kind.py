@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 
 from viewgen.boxes import Box
-from viewgen.build.build_views import BuildOptions, build_views
+from viewgen.build.builder import BuildOptions, build_views
 from viewgen.build.config import read_config
 from viewgen.source.demo import DemoConfig, write_demo
 from viewgen.decode import decode
 from viewgen.records import Evidence
 from viewgen.viewset.shards import ViewSet
-from viewgen.views.cut_views import KINDS, recompute_view
+from viewgen.views import KINDS, recompute_view
 
 DATASETS = Path(__file__).parents[3] / "datasets"
 QUIET = BuildOptions(progress_out=StringIO(), num_threads=1, num_workers=0)

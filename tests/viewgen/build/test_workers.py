@@ -115,7 +115,7 @@ def test_a_worker_ends_with_its_owner_even_when_that_one_is_killed() -> None:
 
 def test_a_worker_loads_no_model_library() -> None:
     with Workers(1) as workers:
-        workers.call(eval, "__import__('viewgen.build.cutting') and None")
+        workers.call(eval, "__import__('viewgen.build.cut_image') and None")
         loaded = set(workers.call(eval, "list(__import__('sys').modules)"))
-    assert "viewgen.views.cut_views" in loaded
+    assert "viewgen.views.cutting" in loaded
     assert not loaded & {"torch", "open_clip", "transformers", "polars", "duckdb"}

@@ -7,21 +7,23 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from viewgen.views.donors import Candidate, choose_donors, nearest
+from viewgen.views.donors import DonorCandidate, choose_donors, nearest
 
 
-def candidate(name: str, image: str, *phrases: str, vector: tuple[float, ...] | None = None) -> Candidate:
+def candidate(name: str, image: str, *phrases: str, vector: tuple[float, ...] | None = None) -> DonorCandidate:
     vector_D = None if vector is None else np.array(vector)
-    return Candidate(question_id=name, image_id=image, phrases=phrases, vector_D=vector_D)
+    return DonorCandidate(question_id=name, image_id=image, phrases=phrases, vector_D=vector_D)
 
 
-def crowd() -> list[Candidate]:
+def crowd() -> list[DonorCandidate]:
     """Sixty questions about twelve images and ten things, with vectors of length 1."""
     stream = np.random.default_rng(0)
     vectors_ND = stream.normal(size=(60, 8))
     vectors_ND /= np.linalg.norm(vectors_ND, axis=1, keepdims=True)
     return [
-        Candidate(question_id=f"q{n:02}", image_id=f"i{n % 12}", phrases=(f"thing {n % 10}",), vector_D=vectors_ND[n])
+        DonorCandidate(
+            question_id=f"q{n:02}", image_id=f"i{n % 12}", phrases=(f"thing {n % 10}",), vector_D=vectors_ND[n]
+        )
         for n in range(60)
     ]
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from viewgen.boxes import Box
-from viewgen.records import Audit, Evidence, Phrase, Question, Region, Rejection, Sample, View
-from viewgen.viewset.tables import Finished, SourceImage, part_tables
+from viewgen.records import (
+    Audit,
+    Evidence,
+    ImageRecord,
+    Phrase,
+    Question,
+    QuestionRecord,
+    Region,
+    Rejection,
+    View,
+)
+from viewgen.viewset.tables import part_tables
 
-IMAGE = SourceImage(image_id="ab", data=b"file", sha256="abcd", width_px=100, height_px=50, source_path="folder/a.jpg")
+IMAGE = ImageRecord(key="ab" * 32, source_path="folder/a.jpg", questions=(), data=b"file", width_px=100, height_px=50)
+OWN, OTHERS = "ab" * 8, "cd" * 8
 QUESTION = Question(question_id="q/1", image_path="folder/a.jpg", text="What is on the dog?", answer="a hat")
 AUDIT = Audit(
     evidence_overlap=0.25,
@@ -28,7 +39,7 @@ def view(kind: str, box: Box | None, role: str = "positive") -> View:
         role=role,
         kind=kind,
         made_as=kind,
-        image_id="ab",
+        image_id=OWN,
         box=box,
         image=b"png",
         width_px=10,
@@ -39,16 +50,17 @@ def view(kind: str, box: Box | None, role: str = "positive") -> View:
     )
 
 
-SAMPLE = Sample(
+SAMPLE = QuestionRecord(
     question=QUESTION,
-    image_id="ab",
+    image_id=OWN,
     phrases=(Phrase(text="the dog", start=11, end=18, rule="reading"),),
     regions=(Region(phrase="the dog", box=LEFT, source="annotated", score=1.0, rank=0),),
     evidence=Evidence(boxes=(LEFT, RIGHT), regions=()),
     views=(view("crop", LEFT), view("crop", RIGHT), view("masked", None, "negative"), view("crop", LEFT, "negative")),
 )
 WHY = Rejection(stage="views", reason="no_room", message="no place")
-FINISHED = Finished(image=IMAGE, ends=((QUESTION, SAMPLE), (replace(QUESTION, question_id="q/2"), WHY)))
+LOST = QuestionRecord(question=replace(QUESTION, question_id="q/2"), rejection=WHY)
+FINISHED = replace(IMAGE, questions=(SAMPLE, LOST))
 
 
 def test_views_of_one_kind_are_numbered_within_their_role() -> None:
@@ -80,8 +92,9 @@ def test_a_question_keeps_its_phrases_regions_and_the_share_of_all_its_evidence(
 
 
 def test_an_image_without_a_kept_question_is_not_stored_and_its_rejects_are() -> None:
-    nothing = Finished(image=IMAGE, ends=FINISHED.ends[1:])
-    unopened = Finished(image=None, ends=((replace(QUESTION, question_id="q/3"), WHY),))
+    nothing = replace(IMAGE, questions=(LOST,))
+    other = replace(LOST, question=replace(QUESTION, question_id="q/3"))
+    unopened = ImageRecord(key="folder/b.jpg: missing_image", source_path="folder/b.jpg", questions=(other,))
     tables = part_tables([nothing, unopened])
     assert [tables[name].height for name in ("images", "questions", "views")] == [0, 0, 0]
     assert tables["rejects"].select("question_id", "stage", "reason", "message").rows() == [
@@ -91,11 +104,10 @@ def test_an_image_without_a_kept_question_is_not_stored_and_its_rejects_are() ->
 
 
 def test_an_image_that_only_gave_a_view_to_another_question_is_stored() -> None:
-    swapped = replace(view("swapped", LEFT, "negative"), image_id="cd")
-    taker = Finished(image=IMAGE, ends=((QUESTION, replace(SAMPLE, views=(*SAMPLE.views, swapped))),))
-    lost = replace(QUESTION, question_id="q/2")
-    giver = Finished(image=replace(IMAGE, image_id="cd", source_path="folder/b.jpg"), ends=((lost, WHY),))
-    stranger = replace(giver, image=replace(IMAGE, image_id="ef", source_path="folder/c.jpg"))
+    swapped = replace(view("swapped", LEFT, "negative"), image_id=OTHERS)
+    taker = replace(IMAGE, questions=(replace(SAMPLE, views=(*SAMPLE.views, swapped)),))
+    giver = replace(IMAGE, key="cd" * 32, source_path="folder/b.jpg", questions=(LOST,))
+    stranger = replace(giver, key="ef" * 32, source_path="folder/c.jpg")
     tables = part_tables([taker, giver, stranger])
     assert tables["images"]["source_path"].to_list() == ["folder/a.jpg", "folder/b.jpg"]
     assert set(tables["views"]["image_id"]) <= set(tables["images"]["image_id"])
@@ -104,4 +116,4 @@ def test_an_image_that_only_gave_a_view_to_another_question_is_stored() -> None:
 def test_the_source_file_is_stored_byte_for_byte_under_its_path() -> None:
     (row,) = part_tables([FINISHED])["images"].to_dicts()
     assert row["image"] == {"bytes": b"file", "path": "folder/a.jpg"}
-    assert (row["width_px"], row["height_px"], row["sha256"]) == (100, 50, "abcd")
+    assert (row["width_px"], row["height_px"], row["sha256"]) == (100, 50, "ab" * 32)

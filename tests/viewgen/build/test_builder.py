@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from viewgen.build.build_views import BuildOptions, BuildReport, build_views
+from viewgen.build.builder import BuildOptions, BuildReport, build_views
 from viewgen.errors import ModelError, RecipeError, ReviewsError, ShardError
 from viewgen.decode import encode_png
 from viewgen.viewset.manifest import read_manifest

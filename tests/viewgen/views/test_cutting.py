@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from viewgen.audit.auditor import evidence_overlap
 from viewgen.boxes import Box, containment, overlap_area
 from viewgen.decode import decode
 from viewgen.errors import SettingsError
-from viewgen.records import Evidence, Missing, Region, Rejection, View
+from viewgen.records import Donor, Evidence, Missing, Question, QuestionRecord, Region, Rejection, View
 from viewgen.settings import settings_from
-from viewgen.views.cut_views import Cuts, Donor, ViewsConfig, ViewSource, cut_views, recompute_view, view_seed
-from viewgen.views.negatives import NEGATIVES
-from viewgen.views.positives import POSITIVES
+from viewgen.views.cutting import ViewsConfig, cut_views, recompute_view, view_seed
+from viewgen.views.kinds import kinds_of
 
+POSITIVES, NEGATIVES = kinds_of("positive"), kinds_of("negative")
 CONFIG = ViewsConfig(grid_px=4, patch_px=8, downsample_factor=1.5, mask_fill="grey", mask_grow_ratio=1.25)
 EVERY = replace(CONFIG, positive=tuple(POSITIVES), negative=tuple(NEGATIVES), mask_fill="noise", swap_fit="resize")
 SINGLE = {"full", "masked", "mask_random", "none"}
@@ -51,19 +51,37 @@ def image() -> Image.Image:
     return noise(280, 160)
 
 
-def source_of(image: Image.Image, evidence: Evidence, **more: Any) -> ViewSource:
+@dataclass(frozen=True)
+class Asked:
+    """A question about an image."""
+
+    image: Image.Image
+    record: QuestionRecord
+
+    def cut(self, seed: int, config: ViewsConfig) -> QuestionRecord:
+        return cut_views(self.image, self.record, seed, config)
+
+
+def source_of(image: Image.Image, evidence: Evidence, **more: Any) -> Asked:
     told: dict[str, Any] = {
         "regions": (DOG, BALL, OTHER_DOG, FAR_DOG, OTHER_BALL, HAT),
-        "hard_box": Box(200, 100, 232, 132),
+        "hard_tile": Box(200, 100, 232, 132),
         "donor": DONOR,
     }
-    return ViewSource(image=image, image_id="i", question_id="q", evidence=evidence, **(told | more))
+    question = Question(question_id="q", image_path="i.png", text="Where is the dog?")
+    return Asked(image, QuestionRecord(question=question, image_id="i", evidence=evidence, **(told | more)))
 
 
-def cuts_of(source: ViewSource, config: ViewsConfig = CONFIG, seed: int = 7) -> Cuts:
-    cuts = cut_views(source, seed, config)
-    assert isinstance(cuts, Cuts), cuts
+def cuts_of(source: Asked, config: ViewsConfig = CONFIG, seed: int = 7) -> QuestionRecord:
+    cuts = source.cut(seed, config)
+    assert cuts.rejection is None, cuts.rejection
     return cuts
+
+
+def rejection_of(source: Asked, seed: int, config: ViewsConfig) -> Rejection:
+    rejection = source.cut(seed, config).rejection
+    assert rejection
+    return rejection
 
 
 def views_of(image: Image.Image, evidence: Evidence, seed: int = 7, config: ViewsConfig = CONFIG) -> tuple[View, ...]:
@@ -152,7 +170,7 @@ def test_a_crop_beside_an_exact_positive_still_shows_the_surroundings(image: Ima
 
 def test_evidence_made_from_no_region_has_no_exact_crop(image: Image.Image) -> None:
     bare = Evidence(boxes=ONE.boxes, regions=())
-    outcome = cut_views(source_of(image, bare), 7, replace(CONFIG, positive=("crop_exact",)))
+    outcome = rejection_of(source_of(image, bare), 7, replace(CONFIG, positive=("crop_exact",)))
     message = "crop_exact: the evidence was made from no region"
     assert outcome == Rejection(stage="views", reason="no_region", message=message)
 
@@ -205,7 +223,7 @@ def test_without_another_of_the_same_class_the_row_says_so(image: Image.Image, r
 def test_the_hard_negative_lies_around_the_tile_that_is_given(image: Image.Image) -> None:
     config = replace(CONFIG, negative=("hard_off_region",))
     assert views_of(image, ONE, config=config)[1].box == Box(192, 92, 240, 140)
-    outcome = cut_views(source_of(image, ONE, hard_box=None), 7, config)
+    outcome = rejection_of(source_of(image, ONE, hard_tile=None), 7, config)
     message = "hard_off_region: no tile lies beside the evidence"
     assert outcome == Rejection(stage="views", reason="no_tile", message=message)
 
@@ -214,8 +232,7 @@ def test_a_swapped_view_comes_from_the_donor_s_image_and_names_the_donor(image: 
     view = views_of(image, ONE, config=replace(CONFIG, negative=("swapped",)))[1]
     assert (view.image_id, view.box) == ("j", Box(6, 6, 54, 54))
     assert dict(view.params) == {"evidence_box": 0, "fit": "cut", "donor": "d", "donor_box": "10,20,50,40"}
-    outcome = cut_views(source_of(image, ONE, donor=None), 7, replace(CONFIG, negative=("swapped",)))
-    assert isinstance(outcome, Rejection)
+    outcome = rejection_of(source_of(image, ONE, donor=None), 7, replace(CONFIG, negative=("swapped",)))
     assert outcome.reason == "no_donor"
 
 
@@ -325,13 +342,13 @@ def test_a_kind_that_cannot_be_made_is_missing_and_the_row_says_why() -> None:
 
 def test_a_kind_that_cannot_be_made_rejects_the_question_when_that_is_asked_for() -> None:
     config = replace(CONFIG, negative=("blurred", "off_region"), on_missing="reject")
-    outcome = cut_views(source_of(noise(60, 60), SMALL), 0, config)
+    outcome = rejection_of(source_of(noise(60, 60), SMALL), 0, config)
     assert outcome == Rejection(stage="views", reason="no_room", message=f"off_region: {NO_ROOM}")
 
 
 def test_a_question_without_any_negative_is_rejected_whatever_is_asked_for() -> None:
     config = replace(CONFIG, negative=("off_region", "swapped"))
-    outcome = cut_views(source_of(noise(60, 60), SMALL, donor=None), 0, config)
+    outcome = rejection_of(source_of(noise(60, 60), SMALL, donor=None), 0, config)
     assert outcome == Rejection(stage="views", reason="no_room", message=f"off_region: {NO_ROOM}")
 
 

@@ -1,6 +1,6 @@
-"""Evidence and image -> positive and negative views, with every setting and seed that shaped their pixels recorded, so
+"""Cut the positive and negative views of a question, and record every setting and seed that shaped their pixels, so
 that any view can be made again bit for bit from its row.
-Leaves out: how each kind is made (positives.py, negatives.py); what views are good for.
+Leaves out: how each kind is made (positives.py, negatives.py), donors (donors.py), the audit (audit/).
 
 Boxes are x0, y0, x1, y1 in pixels of the upright RGB image, far edges outside."""
 
@@ -17,19 +17,14 @@ import numpy as np
 from PIL import Image
 from pydantic import ConfigDict
 
-from viewgen.boxes import Box, overlap_area
+import viewgen.views.altered  # noqa: F401 - registers its kinds
 from viewgen.decode import encode_png
-from viewgen.records import Evidence, Missing, Region, Rejection, View
+from viewgen.records import Evidence, Missing, QuestionRecord, Rejection, View
 from viewgen.settings import STRICT
 from viewgen.views.degrade import NUM_STEPS, Fill, Schedule
-from viewgen.views.kinds import Kind, box_text, nearest_free_box, read_box, rejected
-from viewgen.views.negatives import NEGATIVES, Fit
-from viewgen.views.positives import POSITIVES, exact_box, own_regions
-
-KINDS: Mapping[str, Kind] = {**POSITIVES, **NEGATIVES}
-BOXES = {"target", "exact", "instance", "tile", "donor_box"}
-"""Params that hold a box as text."""
-Params = dict[str, float | int | str]
+from viewgen.views.kinds import KINDS, Kind, Need, Params, box_text, kinds_of, read_box, rejected
+from viewgen.views.negatives import Fit
+from viewgen.views.positives import exact_box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +79,8 @@ class ViewsConfig:
     """Colour of blank: mean (of the image), grey or black. Ours: grey is what image processors take for zero."""
 
     def __post_init__(self) -> None:
-        _check_kinds("positive", self.positive, POSITIVES)
-        _check_kinds("negative", self.negative, NEGATIVES)
+        _check_kinds("positive", self.positive, kinds_of("positive"))
+        _check_kinds("negative", self.negative, kinds_of("negative"))
         if self.fallback:
             _check_kinds("fallback", self.fallback, KINDS)
         for name, least in (("grid_px", 1), ("patch_px", 1), ("block_px", 2)):
@@ -103,96 +98,70 @@ class ViewsConfig:
 
     @property
     def needs_tiles(self) -> bool:
-        """Whether ViewSource.hard_box is looked at."""
-        return "hard_off_region" in (*self.negative, *self.fallback)
+        """True when a kind needs the tiles of a retrieval model (QuestionRecord.hard_tile)."""
+        return self._needs("tiles")
 
     @property
     def needs_donors(self) -> bool:
-        """Whether ViewSource.donor is looked at."""
-        return "swapped" in (*self.negative, *self.fallback)
+        """True when a kind needs another question (QuestionRecord.donor)."""
+        return self._needs("donor")
 
     @property
     def needs_vectors(self) -> bool:
-        """Whether donors are chosen by the vectors of their crops."""
+        """True when donors are chosen by the vectors of their crops."""
         return self.needs_donors and self.donors == "nearest"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Donor:
-    """Another question, whose positive crop can stand in for one's own."""
-
-    question_id: str
-    image_id: str
-    image: Image.Image
-    box: Box
+    def _needs(self, need: Need) -> bool:
+        return any(need in KINDS[name].needs for name in (*self.positive, *self.negative, *self.fallback))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewSource:
-    """All that the views of one question are made from."""
+def cut_views(image: Image.Image, record: QuestionRecord, seed: int, config: ViewsConfig) -> QuestionRecord:
+    """Cut all views of one question, positives first; views are PNG. `image` is the question's own, upright and RGB.
 
-    image: Image.Image
-    image_id: str
-    question_id: str
-    evidence: Evidence
-    regions: tuple[Region, ...]
-    hard_box: Box | None = None
-    """The tile, off the evidence, that is most similar to the phrases."""
-    donor: Donor | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cuts:
-    """The views of one question, positives first, and the kinds that it lacks."""
-
-    views: tuple[View, ...]
-    missing: tuple[Missing, ...] = ()
-
-
-def cut_views(source: ViewSource, seed: int, config: ViewsConfig) -> Cuts | Rejection:
-    """All views of one question, positives first; or a Rejection that names the kind. Views are PNG.
-
-    `seed` is the build's. Reasons: no_room, too_few_patches, no_instance, no_tile, no_donor, no_region."""
+    `seed` is the build's. Returns the record with its views and the kinds it lacks, or rejected with the reason of the
+    first kind that could not be made: no_room, too_few_patches, no_instance, no_tile, no_donor, no_region."""
     views: list[View] = []
     missing: list[Missing] = []
-    for role, kinds in (("positive", config.positive), ("negative", config.negative)):
+    for kinds in (config.positive, config.negative):
         num_before = len(views)
         for kind in kinds:
-            made = list(_views_of_kind(source, seed, config, role, kind))
+            made = list(_views_of_kind(image, record, seed, config, kind))
             lacking = [view for view in made if isinstance(view, Rejection)]
             views += [view for view in made if isinstance(view, View)]
             missing += [Missing(kind=kind, reason=why.reason, message=why.message) for why in lacking[:1]]
         if missing and (config.on_missing == "reject" or len(views) == num_before):
             first = next(gap for gap in missing if gap.kind in kinds)
-            return rejected(first.reason, f"{first.kind}: {first.message}")
-    return Cuts(views=tuple(views), missing=tuple(missing))
+            return replace(record, rejection=rejected(first.reason, f"{first.kind}: {first.message}"))
+    return replace(record, views=tuple(views), missing=tuple(missing))
 
 
 def recompute_view(image: Image.Image, evidence: Evidence, row: Mapping[str, Any]) -> View:
-    """The view that a row of the `views` table speaks of, drawn anew from role, kind, made_as, fallback, seed and params.
+    """Make a view again from its row in the `views` table: from kind, made_as, fallback, seed and params.
 
     `image` is that of the row's image_id, upright and RGB; `evidence` is that of its question (boxes suffice)."""
     kind, params = row.get("made_as") or row["kind"], json.loads(row["params"])
-    view = _draw(image, evidence, row["role"], kind, row["seed"], params)
+    view = _draw(image, evidence, KINDS[kind], row["seed"], params)
     assert isinstance(view, View), "a view that was made once can be made again"
     return replace(view, kind=row["kind"], fallback=row.get("fallback") or "", image_id=row.get("image_id") or "")
 
 
 def view_seed(seed: int, question_id: str, kind: str, number: int = 0) -> int:
-    """The 64-bit seed of one view's own random stream: no other question, kind or setting can shift it."""
+    """Return the 64-bit seed of one view's own random stream: no other question, kind or setting can shift it."""
     name = json.dumps([seed, question_id, kind, number])
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 def _views_of_kind(
-    source: ViewSource, seed: int, config: ViewsConfig, role: str, kind: str
+    image: Image.Image, record: QuestionRecord, seed: int, config: ViewsConfig, kind: str
 ) -> Iterator[View | Rejection]:
-    """One outcome for each evidence box, or a single one; in each the first of the kind and its fallbacks that works."""
-    known = POSITIVES if role == "positive" else NEGATIVES
-    for number in range(1 if KINDS[kind].is_single else len(source.evidence.boxes)):
+    """Make one view for each evidence box, or a single one; each by the first of the kind and its fallbacks that
+    works."""
+    role = KINDS[kind].role
+    stand_ins = [name for name in config.fallback if KINDS[name].role == role]
+    for number in range(1 if KINDS[kind].is_single else len(record.found_evidence.boxes)):
         first: Rejection | None = None
-        for tried in dict.fromkeys((kind, *(name for name in config.fallback if name in known))):
-            made = _make(source, config, role, tried, view_seed(seed, source.question_id, kind, number), number)
+        for tried in dict.fromkeys((kind, *stand_ins)):
+            made = _make(image, record, config, KINDS[tried], view_seed(seed, record.question_id, kind, number), number)
             if isinstance(made, View):
                 why = f"{first.reason}: {first.message}" if first else ""
                 yield replace(made, kind=kind, fallback=why)
@@ -203,77 +172,40 @@ def _views_of_kind(
             yield first
 
 
-def _make(source: ViewSource, config: ViewsConfig, role: str, kind: str, seed: int, number: int) -> View | Rejection:
-    target = source.evidence.boxes[number]
+def _make(
+    image: Image.Image, record: QuestionRecord, config: ViewsConfig, kind: Kind, seed: int, number: int
+) -> View | Rejection:
+    evidence = record.found_evidence
+    target = evidence.boxes[number]
     params: Params = {"evidence_box": number}
-    # As large as the first positive; but a crop beside it still shows the surroundings.
-    exact = exact_box(source.evidence, number) if config.positive[0] == "crop_exact" and kind != "crop" else None
+    # As large as the first positive; but a crop next to it still shows the margin.
+    exact = exact_box(evidence, number) if config.positive[0] == "crop_exact" and not kind.keeps_margin else None
     if exact and exact != target:
         target = exact
         params["target"] = box_text(target)
-    given = _given(source, kind, number, target)
-    if isinstance(given, Rejection):
-        return given
-    params |= {name: getattr(config, setting) for name, setting in KINDS[kind].settings.items()} | given
-    donor = source.donor if kind == "swapped" else None
-    view = _draw(donor.image if donor else source.image, source.evidence, role, kind, seed, params)
-    return replace(view, image_id=donor.image_id if donor else source.image_id) if isinstance(view, View) else view
+    inputs = kind.inputs(image, record, number, target) if kind.inputs else {}
+    if isinstance(inputs, Rejection):
+        return inputs
+    params |= {name: getattr(config, setting) for name, setting in kind.settings.items()} | inputs
+    donor = record.donor if "donor" in kind.needs else None
+    view = _draw(donor.image if donor else image, evidence, kind, seed, params)
+    return replace(view, image_id=donor.image_id if donor else record.image_id) if isinstance(view, View) else view
 
 
-def _given(source: ViewSource, kind: str, number: int, target: Box) -> Params | Rejection:
-    """What a view of this kind needs to be told beside the settings; it goes into the row, so that the row suffices."""
-    match kind:
-        case "crop_exact":
-            exact = exact_box(source.evidence, number)
-            return (
-                {"exact": box_text(exact)} if exact else rejected("no_region", "the evidence was made from no region")
-            )
-        case "same_class":
-            return _other_instance(source, number, target)
-        case "hard_off_region":
-            tile = source.hard_box
-            return {"tile": box_text(tile)} if tile else rejected("no_tile", "no tile lies beside the evidence")
-        case "swapped":
-            donor = source.donor
-            if donor is None:
-                return rejected("no_donor", "no other question is about another image and other things")
-            return {"donor": donor.question_id, "donor_box": box_text(donor.box)}
-        case _:
-            return {}
-
-
-def _other_instance(source: ViewSource, number: int, target: Box) -> Params | Rejection:
-    """The best region of what the evidence box was believed to be that can be shown without any evidence; tiles of
-    retrieval are no things."""
-    phrases = {region.phrase for region in own_regions(source.evidence, number)}
-    others = [
-        region
-        for region in source.regions
-        if region.phrase in phrases
-        and region.source != "retrieval"
-        and not any(overlap_area(region.box, box) for box in source.evidence.boxes)
-    ]
-    size = target.width, target.height
-    for region in sorted(others, key=lambda region: (region.rank, region.source, region.phrase, region.box)):
-        if nearest_free_box(source.image, source.evidence.boxes, *size, region.box):
-            return {"instance": box_text(region.box)}
-    found = f"{len(others)} found beside the evidence"
-    return rejected("no_instance", f"no other {' or '.join(map(repr, sorted(phrases)))} can be shown, {found}")
-
-
-def _draw(image: Image.Image, evidence: Evidence, role: str, kind: str, seed: int, params: Params) -> View | Rejection:
-    """In params, `evidence_box` is the number of the box that the view is for, and `target` the box that stands for it
-    where that is another; the rest is what the kind's function is told."""
-    told: dict[str, Any] = {name: read_box(str(value)) if name in BOXES else value for name, value in params.items()}
-    number = told.pop("evidence_box")
-    target = told.pop("target", evidence.boxes[number])
-    cut = KINDS[kind].make(image, evidence.boxes, target, np.random.default_rng(seed), **told)
+def _draw(image: Image.Image, evidence: Evidence, kind: Kind, seed: int, params: Params) -> View | Rejection:
+    """Make the pixels from what a row holds. In params, `evidence_box` is the number of the box that the view is for, and
+    `target` the box that stands for it where that is another; the rest are the inputs and settings of the kind."""
+    boxes = ("target", *kind.boxes)
+    inputs: dict[str, Any] = {name: read_box(str(value)) if name in boxes else value for name, value in params.items()}
+    number = inputs.pop("evidence_box")
+    target = inputs.pop("target", evidence.boxes[number])
+    cut = kind.make(image, evidence.boxes, target, np.random.default_rng(seed), **inputs)
     if isinstance(cut, Rejection):
         return cut
     return View(
-        role=role,
-        kind=kind,
-        made_as=kind,
+        role=kind.role,
+        kind=kind.name,
+        made_as=kind.name,
         box=cut.box,
         image=encode_png(cut.image) if cut.image else None,
         width_px=cut.image.width if cut.image else 0,

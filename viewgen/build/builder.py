@@ -11,23 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from viewgen.audit.auditor import Auditor
-from viewgen.viewset.card import card
 from viewgen.build.config import BuildConfig, read_config
-from viewgen.errors import ModelError, ReviewsError
-from viewgen.build.locating import Locator
-from viewgen.files import beside
-from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
-from viewgen.phrases import phrase_finder
 from viewgen.build.plan import ImageFile, PartTask, Plan, hash_image_file, open_folder, plan_build, with_parts
-from viewgen.progress import Progress, Stream, counted
-from viewgen.source.recipe import read_questions, root_of
-from viewgen.records import Question
-from viewgen.grounding.regions import RegionFinder, region_finder
-from viewgen.source.reviews import Verdict, read_reviews
-from viewgen.viewset.shards import table_path, write_table
-from viewgen.build.stages import Stages
-from viewgen.viewset.tables import Finished, part_tables
+from viewgen.build.stages import BuildContext, run_stages
 from viewgen.build.workers import Workers, ahead
+from viewgen.errors import ModelError, ReviewsError
+from viewgen.files import beside
+from viewgen.grounding.regions import RegionFinder, region_finder
+from viewgen.phrases import phrase_finder
+from viewgen.progress import Progress, Stream, counted
+from viewgen.records import ImageRecord, Question
+from viewgen.source.recipe import read_questions, root_of
+from viewgen.source.reviews import Verdict, read_reviews
+from viewgen.viewset.card import card
+from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
+from viewgen.viewset.shards import table_path, write_table
+from viewgen.viewset.tables import part_tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +86,18 @@ def build_views(
         Workers(options.num_workers) as workers,
         Progress("build", total, "images", options.progress_out) as progress,
     ):
-        locator = Locator(root=root, config=config, phrases=phrases, finder=finder, reviews=reviews)
-        auditor = Auditor(config.audit, finder.retriever, finder.detector)
-        stages = Stages(locator=locator, auditor=auditor, workers=workers, num_threads=options.num_threads)
+        context = BuildContext(
+            root=root,
+            config=config,
+            phrases=phrases,
+            finder=finder,
+            auditor=Auditor(config.audit, finder.retriever, finder.detector),
+            workers=workers,
+            num_threads=options.num_threads,
+            reviews=reviews,
+        )
         for part in todo:
-            manifest = write_part(out, manifest, part, list(progress.each(stages.make_part(part))))
+            manifest = write_part(out, manifest, part, list(progress.each(run_stages(part.images, context))))
     write_card(out, manifest)
     return BuildReport(num_parts=len(plan.parts), num_made=len(todo), num_reused=num_reused)
 
@@ -137,9 +143,9 @@ def parts_to_make(plan: Plan, manifest: Manifest, only: Sequence[int]) -> list[P
     return [part for part in plan.parts if part.part not in finished and (not only or part.part in only)]
 
 
-def write_part(out: Path, manifest: Manifest, part: PartTask, finished: Sequence[Finished]) -> Manifest:
+def write_part(out: Path, manifest: Manifest, part: PartTask, images: Sequence[ImageRecord]) -> Manifest:
     """Write a part's tables, then the manifest that says that they are whole."""
-    tables = part_tables(finished)
+    tables = part_tables(images)
     num_ends = tables["questions"].height + tables["rejects"].height
     assert num_ends == part.num_questions, f"{part.num_questions} questions came in, {num_ends} were kept or rejected"
     files = {name: write_table(table_path(out, name, part.part), rows) for name, rows in tables.items()}
