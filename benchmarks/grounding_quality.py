@@ -29,11 +29,11 @@ from viewgen.boxes import Box, containment
 from viewgen.build.config import BuildConfig, read_config
 from viewgen.errors import ModelError
 from viewgen.grounding.evidence import choose_evidence
-from viewgen.grounding.regions import AskedImage, Finder, region_finder
+from viewgen.grounding.regions import Finder, ImageQuery, region_finder
 from viewgen.phrases import phrase_finder
 from viewgen.records import Evidence, Rejection
 from viewgen.source.demo import DemoConfig, write_demo
-from viewgen.source.images import open_picture
+from viewgen.source.images import open_image
 from viewgen.source.recipe import read_questions, root_of
 
 KINDS = ("retrieval", "detector", "fused")
@@ -78,17 +78,17 @@ def draw(folder: Path, recipe: Path, scenes: int, seed: int) -> tuple[BuildConfi
     return replace(config, source=replace(config.source, root=str(folder))), truth
 
 
-def asked_images(config: BuildConfig, recipe: Path) -> Iterator[list[AskedImage]]:
+def asked_images(config: BuildConfig, recipe: Path) -> Iterator[list[ImageQuery]]:
     """All questions of the source by image, some images at a time."""
     root = root_of(config.source, recipe)
     finder = phrase_finder(config.phrases)
     by_image = groupby(read_questions(config.source, recipe), key=lambda question: question.image_path)
-    images: list[AskedImage] = []
+    images: list[ImageQuery] = []
     for path, each in by_image:
         questions = list(each)
         phrases = finder.find([question.text for question in questions])
-        image = open_picture(root / path, config.images).image
-        images.append(AskedImage(image=image, asked=tuple(zip(questions, phrases, strict=True))))
+        image = open_image(root / path, config.images).image
+        images.append(ImageQuery(image=image, asked=tuple(zip(questions, phrases, strict=True))))
         if len(images) == AT_ONCE:
             yield images
             images = []

@@ -39,13 +39,13 @@ from viewgen.detectors import Ask, DetectorConfig
 from viewgen.detectors.transformers import load_zero_shot
 from viewgen.errors import ModelError
 from viewgen.grounding.evidence import EvidenceConfig, choose_evidence
-from viewgen.grounding.regions import AskedImage, Finder, RegionsConfig
+from viewgen.grounding.regions import Finder, ImageQuery, RegionsConfig
 from viewgen.records import Phrase, Question
 from viewgen.retrieval.openclip import ClipModel
 from viewgen.retrieval.retriever import RetrievalConfig, Retriever
 from viewgen.retrieval.tiles import tile_boxes
 from viewgen.source.demo import DemoConfig, draw_scene, scene_stream
-from viewgen.source.images import ImageConfig, open_picture
+from viewgen.source.images import ImageConfig, open_image
 
 SEED = 7
 AT_ONCE = 8
@@ -104,8 +104,8 @@ class Race:
 
 def stage(files: Sequence[Path], finder: Finder, at_once: int = AT_ONCE) -> None:
     """Image files -> evidence, as a build does it."""
-    opened = ahead(lambda path: open_picture(path, ImageConfig()).image, files, 1)
-    images = (AskedImage(image=image, asked=asked()) for image in opened)
+    opened = ahead(lambda path: open_image(path, ImageConfig()).image, files, 1)
+    images = (ImageQuery(image=image, asked=asked()) for image in opened)
     while some := list(islice(images, at_once)):
         for image, search in zip(some, finder.find(some), strict=True):
             for (_, phrases), regions in zip(image.asked, search.regions, strict=True):
@@ -235,7 +235,7 @@ def few_boxes(model: str, file: Path) -> DetectorConfig:
     """Settings by which a model of random weights finds about ten boxes in an image, as trained ones do."""
     config = DetectorConfig(kind="transformers", model=model, box_threshold=0.0, text_threshold=0.0, tiles=False)
     detector = load_zero_shot(replace(config, num_best=10, nms_iou=1.0))
-    (found,) = detector.detect([Ask(image=open_picture(file, ImageConfig()).image, phrases=PHRASES[:1])])
+    (found,) = detector.detect([Ask(image=open_image(file, ImageConfig()).image, phrases=PHRASES[:1])])
     least = min(box.score for box in found)
     return replace(config, box_threshold=least, text_threshold=least)
 

@@ -25,7 +25,7 @@ from torch import Generator
 from transformers import PreTrainedModel, Qwen3_5Config, Qwen3_5ForConditionalGeneration
 
 from benchmarks.where import commit, hardware
-from trainer.engine.families import read_apart
+from trainer.engine.families import disable_sharing
 from trainer.engine.load import Loaded, frozen_copy
 from trainer.engine.models import Student, Teacher
 from trainer.engine.prompts import Prompt
@@ -172,8 +172,8 @@ def measure(text: dict[str, Any], sizes: Sizes, device: torch.device) -> dict[st
         **parts(),
     }
     naive = {"prefill": timed(lambda: prefill(sizes.siblings), device)}
-    read_apart(student.model)
-    read_apart(teacher.model)
+    disable_sharing(student.model)
+    disable_sharing(teacher.model)
     try:
         naive |= parts()
     except torch.OutOfMemoryError:

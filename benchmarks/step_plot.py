@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer.report.charts import nice_ticks, place, short, svg_path
+from trainer.report.charts import svg_path
+from viewgen.geometry import nice_ticks, position, short
 
 PANEL = (380, 250)
 LEFT, RIGHT, TOP, BOTTOM = 50, 365, 34, 205
@@ -51,10 +52,10 @@ def _panel(at: tuple[int, int], title: str, axis: str, rows: Sequence[Row], valu
         0, max(value(row, what, of) for row in rows for what in COLOURS for of in ("seconds", "tokens")), 4
     )
     last = max(row[axis] for row in rows)
-    x = [place(row[axis], 0, last, LEFT, RIGHT) for row in rows]
+    x = [position(row[axis], 0, last, LEFT, RIGHT) for row in rows]
 
     def y_of(number: float) -> float:
-        return place(number, marks[0], marks[-1], BOTTOM, TOP)
+        return position(number, marks[0], marks[-1], BOTTOM, TOP)
 
     drawn = [f'<text x="{LEFT}" y="18" font-weight="bold">{title}</text>']
     drawn += [_across(y_of(mark), short(mark)) for mark in marks]

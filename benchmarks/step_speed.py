@@ -49,7 +49,7 @@ from benchmarks.step_world import (
 )
 from benchmarks.where import ROOT, commit, hardware
 from trainer.batches import Batch
-from trainer.engine.families import read_apart
+from trainer.engine.families import disable_sharing
 from trainer.engine.load import Loaded
 from trainer.engine.models import Student
 from trainer.gate import GateConfig
@@ -105,7 +105,7 @@ def parts(world: World, repetitions: int) -> dict[str, Any]:
     """Update, scoring and prefill of one batch, ours and naive."""
     batch = world.batch()
     apart = copy.deepcopy(world.student.model)
-    read_apart(apart)
+    disable_sharing(apart)
     switched, rollouts = Student(Loaded(apart, None, "apart"), train_vision=False), random_rollouts(QUESTIONS, SIBLINGS)
     contenders = update_and_scoring(world, batch, SIBLINGS) | {
         "update switched off": lambda: ours_update(replace(world, student=switched), batch, rollouts),
@@ -173,7 +173,7 @@ def measure_peak(way: str, num_siblings: int) -> float:
     ours_update(warm, warm.batch(), random_rollouts(1, 1))
     world = make_world(model, processor, QUESTIONS, PROMPT_TOKENS)
     batch, rollouts = world.batch(), random_rollouts(QUESTIONS, num_siblings)
-    world.student.look(batch.student)
+    world.student.image_features(batch.student)
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     held = resident_mb("VmRSS")
     if way == "ours":

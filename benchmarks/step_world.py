@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from transformers import PreTrainedModel, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from trainer.batches import Batch
-from trainer.engine.families import family_of, features_of
+from trainer.engine.families import family_of, model_features
 from trainer.engine.load import Loaded, ModelConfig, frozen_copy, load
 from trainer.engine.logprobs import token_terms
 from trainer.engine.models import Reader, Student, Teacher
@@ -203,7 +203,7 @@ def whole_logp(reader: Reader, prompt: Prompt, rollouts: Rollouts) -> Float[Tens
 
 def whole_hidden(reader: Reader, prompt: Prompt, ids_GL: Int[Tensor, "G L"], use_cache: bool) -> Float[Tensor, "G L D"]:
     """Hidden states of rows that begin with the same prompt, its image's placeholders among their tokens."""
-    family, seen = family_of(reader.model), reader.look([prompt])
+    family, seen = family_of(reader.model), reader.image_features([prompt])
     assert family is not None
     pictures = [seen[image] for image in prompt.images]
     grids = torch.cat([image.inputs["image_grid_thw"] for image in prompt.images])
@@ -211,7 +211,7 @@ def whole_hidden(reader: Reader, prompt: Prompt, ids_GL: Int[Tensor, "G L"], use
         input_ids=ids_GL,
         mm_token_type_ids=(ids_GL == reader.model.config.image_token_id).int(),
         image_grid_thw=grids.repeat(len(ids_GL), 1),
-        mm_encoder_outputs=features_of(family, pictures * len(ids_GL)),
+        mm_encoder_outputs=model_features(family, pictures * len(ids_GL)),
         use_cache=use_cache,
     )
     hidden_GLD: Tensor = out.last_hidden_state

@@ -28,7 +28,7 @@ from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
 from viewgen.decode import decode, encode_png
 from viewgen.grounding.evidence import choose_evidence
-from viewgen.grounding.regions import AskedImage, RegionsConfig, region_finder
+from viewgen.grounding.regions import ImageQuery, RegionsConfig, region_finder
 from viewgen.phrases import find_phrases
 from viewgen.records import Annotation, Donor, Evidence, ImageRecord, Question, QuestionRecord
 from viewgen.source.recipe import read_questions, root_of
@@ -59,7 +59,7 @@ def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
             data, own = enlarged(data, own)
         image = decode(data)
         asked = tuple((question, find_phrases(question.text)) for question in own)
-        (found,) = finder.find([AskedImage(image=image, asked=asked)])
+        (found,) = finder.find([ImageQuery(image=image, asked=asked)])
         records = []
         for (question, phrases), regions in zip(asked, found.regions, strict=True):
             evidence = choose_evidence(phrases, regions, image.width, image.height, config.evidence)

@@ -32,7 +32,7 @@ from transformers import PreTrainedTokenizerFast
 
 from viewgen.boxes import containment
 from viewgen.grounding.evidence import EvidenceConfig, choose_evidence
-from viewgen.grounding.regions import AskedImage, RegionFinder, RegionsConfig, region_finder
+from viewgen.grounding.regions import ImageQuery, RegionFinder, RegionsConfig, region_finder
 from viewgen.phrases import find_phrases
 from viewgen.records import Evidence, Question
 from viewgen.retrieval.openclip import CONFIG_FILE
@@ -136,7 +136,7 @@ def judge(finder: RegionFinder, scene: Scene, asked: Sequence[SceneQuestion], co
     """The outcome of each question of a scene, through the stages that a build uses."""
     questions = [Question(question_id=str(n), image_path="", text=each.text) for n, each in enumerate(asked)]
     pairs = tuple((question, find_phrases(question.text)) for question in questions)
-    (search,) = finder.find([AskedImage(image=scene.image, asked=pairs)])
+    (search,) = finder.find([ImageQuery(image=scene.image, asked=pairs)])
     outcomes = []
     for each, (_, phrases), regions in zip(asked, pairs, search.regions, strict=True):
         evidence = choose_evidence(phrases, regions, scene.image.width, scene.image.height, config)

@@ -40,7 +40,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from trainer.engine.families import Picture, see
+from trainer.engine.families import ImageFeatures, encode_images
 from trainer.engine.prefix import Segment, branch, extend, head
 from trainer.engine.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, stack_pixels, write_prompt
 from viewgen.boxes import Box
@@ -247,12 +247,12 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, trained: Sequence[nn
 
 
 @torch.no_grad()
-def look(model: Model, scenes: Sequence[Drawn]) -> dict[Pixels, Picture]:
+def look(model: Model, scenes: Sequence[Drawn]) -> dict[Pixels, ImageFeatures]:
     """Every picture of the scenes through the frozen tower, once."""
-    seen: dict[Pixels, Picture] = {}
+    seen: dict[Pixels, ImageFeatures] = {}
     for drawn in scenes:
         images = [drawn.full, *drawn.crops]
-        seen.update(zip(images, see(model, images), strict=True))
+        seen.update(zip(images, encode_images(model, images), strict=True))
     return seen
 
 
@@ -267,7 +267,7 @@ class Asked:
 
 
 def logits_of(
-    model: Model, seen: dict[Pixels, Picture], images: Sequence[Drawn], asked: Sequence[Asked]
+    model: Model, seen: dict[Pixels, ImageFeatures], images: Sequence[Drawn], asked: Sequence[Asked]
 ) -> tuple[Tensor, Tensor]:
     """Logits (R, V) and tokens (R) of all answers; each picture is read once for its questions."""
     cut = asked[0].prompt.image_ends[0]

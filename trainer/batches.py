@@ -25,7 +25,7 @@ from viewgen.viewset import StoredSample, ViewSet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """Which questions and which of their views."""
+    """Questions to train on, and the views of them."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     view_set: str = ""
@@ -59,19 +59,19 @@ class Batch:
     positive: tuple[Prompt, ...]
     negative: tuple[Prompt, ...]
     position: int
-    """Where the stream stands after this batch."""
+    """Position of the stream after this batch."""
 
 
 class PromptWriter:
-    """Samples -> prompts. Each image is processed once for all the prompts it is in."""
+    """Write prompts of samples. Each image is processed once for all the prompts it is in."""
 
     def __init__(self, views: ViewSet, processor: Processor, config: PromptConfig, max_tokens: int) -> None:
         self._views, self._processor, self._config, self._max_tokens = views, processor, config, max_tokens
         self.skipped: Counter[str] = Counter()
-        """Samples that could not be asked, by reason."""
+        """Samples that could not be used, by reason."""
 
     def write(self, samples: Sequence[StoredSample], kinds: Sequence[str]) -> list[tuple[StoredSample, list[Prompt]]]:
-        """For each sample that can be asked one prompt per kind of view; the kind "" is the full image alone."""
+        """Write, for each usable sample, one prompt per view kind; the kind "" is the full image alone."""
         view_ids = [view_id for sample in samples for kind in kinds if kind for view_id in sample.views.get(kind, ())]
         data = self._views.image_bytes(sample.image_id for sample in samples) | self._views.view_bytes(view_ids)
         images, broken = {}, {}
@@ -122,14 +122,15 @@ class Batches:
 
     @property
     def num_per_epoch(self) -> int:
-        """Batches in which every image comes once; a rest that fills no batch waits for the next epoch's order."""
+        """Number of batches in which every image comes once; a rest that fills no batch waits for the next epoch's
+        order."""
         return max(len(self._by_image) // self._data.images_per_step, 1)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        """The next batch. Raises DataError when an epoch holds no question that can be asked."""
+        """Return the next batch. Raises DataError when no question of an epoch can be used."""
         for _ in range(self.num_per_epoch + 1):
             rows = self._writer.write(self._choose(self.position), ("", self._data.positive, self._data.negative))
             self.position += 1
@@ -144,7 +145,7 @@ class Batches:
         )
 
     def _choose(self, position: int) -> list[StoredSample]:
-        """The questions of a batch: a new order of images every epoch, a new choice of questions every time."""
+        """Choose the questions of a batch: a new order of images every epoch, a new choice of questions every time."""
         epoch, place = divmod(position, self.num_per_epoch)
         images = sorted(self._by_image)
         order = self._stream("images", epoch).permutation(len(images))
@@ -163,7 +164,7 @@ class Batches:
 
 
 def of_kinds(samples: Sequence[StoredSample], kinds: Sequence[str], table: str, where: Path) -> list[StoredSample]:
-    """The samples of some sorts of question, all when none is named. Raises DataError when nothing is left."""
+    """Return the samples of some question kinds, all when none is named. Raises DataError when nothing is left."""
     kept = [sample for sample in samples if not kinds or sample.kind in kinds]
     if not kept:
         known = ", ".join(sorted({sample.kind for sample in samples}))

@@ -1,12 +1,10 @@
-"""All that a run needs to go on exactly where it stood: weights, optimizer, random state, data position, step.
-A checkpoint is a folder that plain transformers loads, with trainer_state.pt beside the weights. It is written beside
-and then renamed, so that a folder under its name is whole.
+"""Save and load all that a run needs to go on exactly where it stood: weights, optimizer, random state, data position,
+step. A checkpoint is a folder that plain transformers loads, with trainer_state.pt beside the weights. It is written
+beside and then renamed, so that a folder under its name is whole.
 Leaves out: when to save (loop.py)."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,18 +16,19 @@ from torch.optim import Optimizer
 
 from trainer.engine.load import Loaded
 from trainer.errors import CheckpointError
+from viewgen.files import write_whole_folder
 
 STATE = "trainer_state.pt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progressed:
-    """How far a run came."""
+class RunPosition:
+    """Position of a run."""
 
     step: int
     """Optimizer steps done."""
     position: int
-    """Of the data stream."""
+    """Position of the data stream."""
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -37,40 +36,33 @@ def checkpoint_path(run: Path, step: int) -> Path:
 
 
 def latest_checkpoint(run: Path) -> Path | None:
-    """The finished checkpoint of the most steps."""
+    """Return the finished checkpoint of the most steps."""
     found = sorted(path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}"))
     return found[-1] if found else None
 
 
-def save_checkpoint(path: Path, student: Loaded, optimizer: Optimizer, generator: Generator, at: Progressed) -> None:
+def save_checkpoint(path: Path, student: Loaded, optimizer: Optimizer, generator: Generator, at: RunPosition) -> None:
     """Write a checkpoint, whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    student.model.save_pretrained(beside)
-    student.processor.save_pretrained(beside)
     state = {
         "step": at.step,
         "position": at.position,
         "optimizer": optimizer.state_dict(),
         "generator": generator.get_state(),
     }
-    torch.save(state, beside / STATE)
-    for file in beside.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    shutil.rmtree(path, ignore_errors=True)
-    beside.rename(path)
+    with write_whole_folder(path) as partial:
+        student.model.save_pretrained(partial)
+        student.processor.save_pretrained(partial)
+        torch.save(state, partial / STATE)
 
 
-def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> Progressed:
+def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> RunPosition:
     """Set optimizer and generator as they were. The weights are loaded as any model's are. Raises CheckpointError."""
     try:
         # Whatever device wrote it: the optimizer moves its part to the weights, the generator's is the CPU's.
         state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
-        return Progressed(step=state["step"], position=state["position"])
+        return RunPosition(step=state["step"], position=state["position"])
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError, UnpicklingError) as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(

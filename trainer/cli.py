@@ -27,7 +27,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The console entry point."""
+    """Run the command line of the console entry point."""
     sys.exit(execute(sys.argv[1:]))
 
 
@@ -100,12 +100,12 @@ def report(
 
 
 def _from_here(path: Path) -> Path:
-    """Relative to the folder worked in, where it lies below it."""
+    """Return a path relative to the working folder, where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def in_words(summary: Mapping[str, Any]) -> str:
-    """The figures that matter, a line each."""
+    """Return the figures of an evaluation, a line each."""
     names = {
         "before": "before",
         "after": "after",

@@ -1,5 +1,5 @@
-"""A run is one TOML file: RunConfig puts the parts' settings together.
-Leaves out: what each setting does (beside the part that it configures)."""
+"""Put the settings of a run together: one run file is one RunConfig.
+Leaves out: the settings themselves, which stand with the part that they configure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from viewgen.settings import STRICT, read_toml, settings_from
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
-    """How long, and what is kept on the way."""
+    """Length of a run, and the outputs that it keeps on the way."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     steps: int = 60
@@ -36,7 +36,7 @@ class LoopConfig:
     micro_batch: int = 0
     """Rollouts in one forward and backward pass; 0 takes all at once. Changes memory, never the gradient."""
     seed: int = 0
-    """Of data order and sampling."""
+    """Seed of data order and sampling."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -76,7 +76,7 @@ class RunConfig:
 
 
 def read_run(path: Path) -> RunConfig:
-    """The run file's settings, its folders made relative to where the file lies. Raises SettingsError, DataError."""
+    """Read the settings of a run file, with its folders relative to the file. Raises SettingsError, DataError."""
     config = settings_from(read_toml(path), RunConfig, path)
     if not config.data.view_set:
         raise DataError(f"{path}: setting 'data.view_set' is missing. Name the folder that `viewgen build` wrote.")
@@ -89,7 +89,8 @@ def read_run(path: Path) -> RunConfig:
 
 
 def _found(here: Path, name: str) -> str:
-    """A model's folder beside the run file where there is one, else the name as it is: a hub id or an embedded model."""
+    """Return a model's folder relative to the run file where there is one, else the name: a hub id or an embedded
+    model."""
     if not name or name.startswith(EMBEDDED):
         return name
     return str((here / name).resolve()) if (here / name).is_dir() or name.startswith((".", "/")) else name

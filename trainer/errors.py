@@ -1,11 +1,11 @@
-"""What trainer raises for a mistake that a user can make: one message: what, where, what was expected, what to do."""
+"""Errors for mistakes that a user can make. Each message is one line: what, where, what was expected, what to do."""
 
 
 class TrainerError(Exception):
     """A user can cause and mend this. The command line prints the message alone and exits with code 2."""
 
 
-class ModelError(TrainerError):
+class ModelLoadError(TrainerError):
     """A student or teacher that cannot be loaded, or a pair that cannot work together."""
 
 

@@ -18,7 +18,7 @@ from viewgen.settings import STRICT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateConfig:
-    """How strongly a weight follows the evidence. Equations and defaults: arXiv 2606.25319, eq. 17-20, except gamma."""
+    """Strength and bounds of the weights. Equations and defaults: arXiv 2606.25319, eq. 17-20, except gamma."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -49,7 +49,7 @@ class GateConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What the two views say about each rollout. Nothing here carries a gradient."""
+    """Gaps, scores, advantages and weights of rollouts. Nothing here carries a gradient."""
 
     gap_BT: Float[Tensor, "B T"]
     """log pi_t(y | x, z+) - log pi_t(y | x, z-), nats; 0 where kept_BT is False."""
@@ -95,7 +95,7 @@ def gate_rollouts(
 
 
 def widened(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The same numbers in float32 at least: differences of bfloat16 log-probs keep two or three digits."""
+    """Return the numbers in float32 at least: differences of bfloat16 log-probs keep two or three digits."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

@@ -1,5 +1,5 @@
-"""What a step leaves behind: its named numbers, and its rollouts as Parquet.
-Leaves out: writing the numbers down (metrics.py), when rollouts are kept (loop.py).
+"""Turn a step into its metrics and into rows of rollouts.
+Leaves out: writing metrics (metrics.py), the choice of steps whose rollouts are kept (loop.py).
 
 B rollouts   T response positions"""
 
@@ -14,10 +14,11 @@ from trainer.batches import Batch
 from trainer.engine.models import Student
 from trainer.gate import GateConfig
 from trainer.step import Step
+from viewgen.files import write_whole
 
 
 def step_metrics(done: Step, config: GateConfig) -> dict[str, float]:
-    """What a step tells of itself, by the names in metrics.py."""
+    """Return the metrics of a step, by the names in metrics.py."""
     gate, rollouts = done.gate, done.rollouts
     length_B = rollouts.response_BT.sum(1).float()
     return {
@@ -39,7 +40,7 @@ def step_metrics(done: Step, config: GateConfig) -> dict[str, float]:
 
 
 def rollout_rows(step: int, batch: Batch, done: Step, student: Student) -> list[dict[str, Any]]:
-    """One row per rollout: the answer, its tokens, and what the gate made of it."""
+    """Return one row per rollout: the answer, its tokens, its gaps, score and weight."""
     rollouts, gate = done.rollouts, done.gate
     per_row = zip(
         rollouts.question_B.tolist(),
@@ -75,9 +76,7 @@ def rollout_rows(step: int, batch: Batch, done: Step, student: Student) -> list[
 
 
 def write_rollouts(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Written beside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the rows of one step as Parquet, whole or not at all."""
     types = {"tokens": pl.List(pl.String), "token_ids": pl.List(pl.Int64), "gap": pl.List(pl.Float64)}
-    beside = path.with_name(f".{path.name}.part")
-    pl.DataFrame(rows, schema_overrides=types).write_parquet(beside)
-    beside.rename(path)
+    with write_whole(path) as partial:
+        pl.DataFrame(rows, schema_overrides=types).write_parquet(partial)

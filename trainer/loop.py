@@ -1,21 +1,14 @@
-"""A run: steps, and around them what a step leaves out: schedule, optimizer, metrics, kept rollouts, checkpoints and the
-evaluations before and after. The same command on the same folder goes on where it stopped.
-Leaves out: the step itself (step.py).
-
-What lies in a run folder is said in run_folder.py."""
+"""Run the steps, and around them schedule, optimizer, metrics, kept rollouts, checkpoints and the evaluations before and
+after. The same command on the same folder goes on where it stopped.
+Leaves out: the step itself (step.py), the contents of a run folder (report/run_folder.py)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import platform
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +16,7 @@ import torch
 from torch import Generator
 
 from trainer.batches import Batches, PromptWriter
-from trainer.checkpoint import Progressed, checkpoint_path, latest_checkpoint, load_state, save_checkpoint
+from trainer.checkpoint import RunPosition, checkpoint_path, latest_checkpoint, load_state, save_checkpoint
 from trainer.config import RunConfig
 from trainer.engine.load import Loaded, check_pair, frozen_copy, load
 from trainer.engine.models import Student, Teacher
@@ -41,6 +34,7 @@ from trainer.evaluation.evaluate import (
 from trainer.journal import rollout_rows, step_metrics, write_rollouts
 from trainer.metrics import append_metrics, keep_metrics_until
 from trainer.optimizer import TwinAdamW, lr_at
+from trainer.provenance import manifest_sha256, minutes_before, run_facts, write_json, write_run_json
 from trainer.step import distill_step
 from viewgen.progress import Progress
 from viewgen.viewset import StoredSample, ViewSet
@@ -48,7 +42,7 @@ from viewgen.viewset import StoredSample, ViewSet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a run works with."""
+    """Models, data, optimizer and random state of a run."""
 
     config: RunConfig
     out: Path
@@ -60,10 +54,10 @@ class Parts:
     batches: Batches
     optimizer: TwinAdamW
     generator: Generator
-    """Of sampling, apart from the data's streams: another data order changes no other random number."""
+    """Generator of sampling, apart from the data's streams: another data order changes no other random number."""
 
     def new_writer(self) -> PromptWriter:
-        """A writer of prompts with its own count of what it skips: one for training, one for each evaluation."""
+        """Return a writer of prompts with its own count of skipped samples: one for training, one for each evaluation."""
         return PromptWriter(self.views, self.loaded.processor, self.config.prompt, self.config.data.max_prompt_tokens)
 
 
@@ -72,8 +66,8 @@ def train(config: RunConfig, out: Path, command: str) -> dict[str, Any]:
     Raises TrainerError and ViewgenError for what a user can mend."""
     began = time.monotonic()
     parts, at = _prepare(config, out)
-    spent = _minutes_before(out)
-    _write_run_json(parts, command, spent)
+    spent = minutes_before(out)
+    write_run_json(out, facts_of(parts, command), spent)
     asked = held_out(parts.views, config.eval, config.eval.views) if config.eval.split else []
     if asked and at.step == 0:
         _before(parts, asked)
@@ -81,10 +75,10 @@ def train(config: RunConfig, out: Path, command: str) -> dict[str, Any]:
         _train_steps(parts, at)
         return _after(parts, asked) if asked else {}
     finally:
-        _write_run_json(parts, command, spent + (time.monotonic() - began) / 60)
+        write_run_json(out, facts_of(parts, command), spent + (time.monotonic() - began) / 60)
 
 
-def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
+def _prepare(config: RunConfig, out: Path) -> tuple[Parts, RunPosition]:
     """Load what the run needs, from its last checkpoint where it has one."""
     views = ViewSet.open(Path(config.data.view_set))
     saved = latest_checkpoint(out)
@@ -104,7 +98,7 @@ def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
     generator = Generator().manual_seed(config.loop.seed)
     writer = PromptWriter(views, loaded.processor, config.prompt, config.data.max_prompt_tokens)
     batches = Batches(views, config.data, writer, config.loop.seed)
-    at = load_state(saved, optimizer, generator) if saved else Progressed(step=0, position=0)
+    at = load_state(saved, optimizer, generator) if saved else RunPosition(step=0, position=0)
     batches.position = at.position
     out.mkdir(parents=True, exist_ok=True)
     keep_metrics_until(out / "metrics.jsonl", at.step)
@@ -124,7 +118,7 @@ def _prepare(config: RunConfig, out: Path) -> tuple[Parts, Progressed]:
 
 
 def _refuse_other_run(config: RunConfig, views: ViewSet, out: Path) -> None:
-    """A folder belongs to one configuration and one view set: going on with another would mix two runs."""
+    """Refuse a folder of another configuration or view set: going on would mix two runs."""
     if out.exists() and not out.is_dir():
         raise CheckpointError(f"{out}: is a file. Name a folder.")
     if not out.exists() or not any(out.iterdir()):
@@ -144,20 +138,7 @@ def _refuse_other_run(config: RunConfig, views: ViewSet, out: Path) -> None:
         raise CheckpointError(f"{out}: {views.path} was rebuilt since this run began. Name another folder.")
 
 
-def manifest_sha256(views: ViewSet) -> str:
-    """What tells one build of a view set from another."""
-    return hashlib.sha256((views.path / "manifest.json").read_bytes()).hexdigest()
-
-
-def _minutes_before(out: Path) -> float:
-    """What an earlier command has spent on this run."""
-    if not (out / "run.json").exists():
-        return 0.0
-    minutes = json.loads((out / "run.json").read_text(encoding="utf-8")).get("minutes", 0.0)
-    return float(minutes)
-
-
-def _train_steps(parts: Parts, at: Progressed) -> None:
+def _train_steps(parts: Parts, at: RunPosition) -> None:
     config = parts.config.loop
     with Progress("train", config.steps - at.step, "steps") as progress:
         for step in range(at.step, config.steps):
@@ -177,7 +158,7 @@ def _train_steps(parts: Parts, at: Progressed) -> None:
                 rows = rollout_rows(step + 1, batch, done, parts.student)
                 write_rollouts(parts.out / "rollouts" / f"step-{step + 1:06d}.parquet", rows)
             if step + 1 == config.steps or (config.save_every and (step + 1) % config.save_every == 0):
-                path, now = checkpoint_path(parts.out, step + 1), Progressed(step=step + 1, position=batch.position)
+                path, now = checkpoint_path(parts.out, step + 1), RunPosition(step=step + 1, position=batch.position)
                 save_checkpoint(path, parts.loaded, parts.optimizer, parts.generator, now)
             progress.add(note=f"divergence {metrics['divergence']:.3f} nats a token")
     for reason, num in parts.writer.skipped.items():
@@ -202,7 +183,7 @@ def _update(parts: Parts, lr: float, step: int) -> float:
 
 
 def _before(parts: Parts, asked: list[StoredSample]) -> None:
-    """Answers of the untrained student: from the full image alone, then beside views."""
+    """Evaluate the untrained student: from the full image alone, then with views beside it."""
     config, out = parts.config.eval, parts.out / "evals"
     for kind in ("", *config.views):
         name = f"before with {kind}" if kind else "before"
@@ -211,7 +192,7 @@ def _before(parts: Parts, asked: list[StoredSample]) -> None:
 
 
 def _after(parts: Parts, asked: list[StoredSample]) -> dict[str, Any]:
-    """Answers of the trained student, and all that compares them with those before."""
+    """Evaluate the trained student, and compare it with the untrained one."""
     config, out = parts.config.eval, parts.out / "evals"
     after = evaluate(parts.student, parts.new_writer(), asked, config, "", "after")
     write_answers(out / "after.parquet", after)
@@ -227,46 +208,10 @@ def _after(parts: Parts, asked: list[StoredSample]) -> dict[str, Any]:
             summary[f"with_{role}_view"] = accuracy(read_answers(out / f"before-{kind}.parquet"))
     truth = parts.views.samples(parts.config.data.split, (), answers=True)
     summary |= weights_by_right(parts.out / "rollouts", truth, config.scorer)
-    (out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    write_json(out / "summary.json", summary)
     return summary
 
 
-def _write_run_json(parts: Parts, command: str, minutes: float) -> None:
-    """What this run is, for people and for the report."""
-    model = parts.student.model
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    facts: dict[str, Any] = {
-        "command": command,
-        "view_set": str(Path(parts.config.data.view_set).resolve()),
-        "view_set_sha256": manifest_sha256(parts.views),
-        "positive": parts.config.data.positive,
-        "negative": parts.config.data.negative,
-        "seed": parts.config.loop.seed,
-        "num_parameters": sum(num for num, _ in sizes),
-        "num_trainable": sum(num for num, trained in sizes if trained),
-        "hardware": _hardware(model.device),
-        "commit": _commit(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "polars", "duckdb", "vzero-evidence")},
-        "config": asdict(parts.config),
-    }
-    if minutes:
-        facts["minutes"] = round(minutes, 2)
-    path = parts.out / "run.json"
-    beside = path.with_name("run.json.part")
-    beside.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    beside.rename(path)
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch on {device}"
-    return f"{platform.machine()}, {os.cpu_count()} cores, torch on {torch.get_num_threads()} threads"
-
-
-def _commit() -> str:
-    """Of the checkout that this file lies in; empty outside of one."""
-    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+def facts_of(parts: Parts, command: str) -> dict[str, Any]:
+    """Return the facts of a run for run.json."""
+    return run_facts(parts.config, parts.views, parts.student.model, command)

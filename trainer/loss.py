@@ -1,6 +1,7 @@
 """The loss: per-token divergence from the teacher x the rollout's weight, summed, over denominators of the WHOLE
 batch, so that the losses of micro-batches add up to the loss of the batch, and so do their gradients. Pure.
-Leaves out: the forward passes (models.py, teacher.py), the weights (gate.py), backward and optimizer (step.py).
+Leaves out: the forward passes (engine/models.py), the weights (gate.py), backward (step.py), the optimizer
+(optimizer.py).
 
 Shapes: B rollouts, T response positions (padded), N rows of logits, V vocabulary.
 Units: log-probs and divergences in nats, per token."""
@@ -21,14 +22,14 @@ from viewgen.settings import STRICT
 Divergence = Literal["sampled", "exact"]
 Aggregation = Literal["sequence_mean", "token_mean"]
 
-LEAST_LOGP = -103.0
+MIN_LOGP = -103.0
 """Nats: log of the smallest positive float32. A probability below it is zero in float32 anyway, so impossible tokens
 (-inf) count as this unlikely: the divergence stays finite and still pushes away from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
-    """Which divergence, and how tokens become one number."""
+    """Divergence, and the aggregation of tokens into one number."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -49,7 +50,7 @@ class LossConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denominators:
-    """What the sums are divided by: counts over the whole batch, never over a micro-batch."""
+    """Divisors of the sums: counts over the whole batch, never over a micro-batch."""
 
     num_rollouts: int
     """Rollouts with at least one token in the loss."""
@@ -64,7 +65,7 @@ class Denominators:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentTerms:
-    """What the student gives for the tokens of its own rollouts, with gradient."""
+    """Log-probs and divergences of the student on its own rollouts, with gradient."""
 
     logp_BT: Float[Tensor, "B T"]
     """log pi_s(y_k | x, y_<k), nats, at the temperature that sampled the answers."""
@@ -80,10 +81,8 @@ class Loss:
     """Backpropagate this; over micro-batches it adds up to the batch's loss. In the sampled form only its gradient
     means something: the value is a surrogate that may fall while the student moves away. Watch `divergence`."""
     divergence: Float[Tensor, ""]
-    """Share of the batch's divergence, every weight taken as 1, nats per token; adds up like `total`."""
-    divergence_B: Float[Tensor, " B"]
-    """Mean over each rollout's tokens, nats per token. Sampled form: the Monte Carlo estimate, log pi_s - log pi_t
-    clamped as in the loss."""
+    """Share of the batch's divergence, every weight taken as 1, nats per token; adds up like `total`. In the sampled
+    form the Monte Carlo estimate: log pi_s - log pi_t, clamped as in the loss."""
     num_tokens_B: Int[Tensor, " B"]
     """Tokens in the loss."""
     num_clamped_B: Int[Tensor, " B"]
@@ -104,7 +103,8 @@ def trained_tokens(
     truncated_B: Bool[Tensor, " B"],  # True where the length limit cut the answer off
     config: LossConfig,
 ) -> Bool[Tensor, "B T"]:
-    """The tokens in the loss. Asked of the whole batch, once, because the denominators count it before it is split."""
+    """Return the mask of the tokens in the loss. Called once for the whole batch, because the denominators count it
+    before it is split."""
     return response_BT & ~truncated_B[:, None] if config.mask_truncated else response_BT
 
 
@@ -129,11 +129,9 @@ def distill_loss(
         divisor_B = num_tokens_B.clamp(min=1) * max(denominators.num_rollouts, 1)
     else:
         divisor_B = torch.full_like(num_tokens_B, max(denominators.num_tokens, 1))
-    divergence_sum_B = tokens.divergence_BT.sum(1)
     return Loss(
         total=(weight_B.detach() * tokens.term_BT.sum(1) / divisor_B).sum(),
-        divergence=(divergence_sum_B / divisor_B).sum(),
-        divergence_B=divergence_sum_B / num_tokens_B.clamp(min=1),
+        divergence=(tokens.divergence_BT.sum(1) / divisor_B).sum(),
         num_tokens_B=num_tokens_B,
         num_clamped_B=tokens.clamped_BT.sum(1),
     )
@@ -167,7 +165,7 @@ def exact_divergence(
     """KL(softmax(student) || softmax(teacher)) of each row, nats; gradient to the student (arXiv 2606.25319, eq. 21).
 
     Rows are independent, so a long batch may be given in chunks. Keeps one [N, V] tensor for backward. A token that
-    the teacher holds impossible (-inf) counts as LEAST_LOGP; one that the student holds impossible adds nothing.
+    the teacher holds impossible (-inf) counts as MIN_LOGP; one that the student holds impossible adds nothing.
     Computed in float32 at least. Bit-equal logits give exactly 0, and exactly zero gradient.
     """
     divergence_N: Tensor = _ReverseKL.apply(widened(student_logits_NV), widened(teacher_logits_NV))
@@ -184,7 +182,7 @@ class _ReverseKL(torch.autograd.Function):
     ) -> Float[Tensor, " N"]:
         logp_NV = student_NV.log_softmax(1)
         p_NV = logp_NV.exp()
-        ratio_NV = logp_NV.clamp(min=LEAST_LOGP) - teacher_NV.log_softmax(1).clamp(min=LEAST_LOGP)
+        ratio_NV = logp_NV.clamp(min=MIN_LOGP) - teacher_NV.log_softmax(1).clamp(min=MIN_LOGP)
         divergence_N = (p_NV * ratio_NV).sum(1)
         ctx.save_for_backward(p_NV * (ratio_NV - divergence_N[:, None]))
         return divergence_N

@@ -1,5 +1,5 @@
-"""What a run measures at each step: named numbers with units, one JSON object a line, readable while the run goes on.
-Leaves out: computing them (the loop), drawing them (report.py).
+"""Write and read the metrics of a run: named numbers with units, one JSON object a line, readable while the run goes on.
+Leaves out: computing them (journal.py, loop.py), drawing them (report/charts.py).
 
 A line is {"step": 12, "loss": 0.41, ...}, names from METRICS. JSON has no NaN: a number that is not finite is written
 as null, and the line's "non_finite" says which it was: {"loss": "nan"}. Only whole lines count: one without its line
@@ -16,11 +16,12 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from trainer.errors import CheckpointError
+from viewgen.files import write_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """What a number says; `unit` is empty where there is none."""
+    """Meaning of a number; `unit` is empty where there is none."""
 
     meaning: str
     unit: str = ""
@@ -52,10 +53,6 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "seconds/rollout": _metric("Sampling the answers.", "s"),
         "seconds/score": _metric("The teacher's scores under both views.", "s"),
         "seconds/update": _metric("The student's forward and backward passes, and the optimizer.", "s"),
-        "peak_memory": _metric("Most memory in use on the device so far.", "MB"),
-        "eval/accuracy": _metric("Right answers on the selection split, from the full image.", "0..1"),
-        "eval/accuracy_low": _metric("Lower end of its 95 % interval.", "0..1"),
-        "eval/accuracy_high": _metric("Upper end of its 95 % interval.", "0..1"),
     }
 )
 """Every name that a line may hold beside `step` and `non_finite`."""
@@ -98,17 +95,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_metrics_until(path: Path, step: int) -> None:
-    """Drop the lines of later steps, which a run resumed at `step` will write again. Written beside, then renamed.
+    """Drop the lines of later steps, which a run resumed at `step` will write again. The file is replaced whole.
     Raises CheckpointError as read_metrics does."""
     kept = [record for record in read_metrics(path) if record["step"] <= step]
     if not path.exists():
         return
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with write_whole(path) as partial:
+        partial.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in kept))
 
 
 def _whole_lines(content: bytes) -> list[str]:

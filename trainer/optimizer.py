@@ -28,7 +28,7 @@ class OptimizerConfig:
     warmup_steps: int = 0
     """Steps of linear rise from 0."""
     weight_decay: float = 0.0
-    """Of AdamW; >= 0."""
+    """Weight decay of AdamW; >= 0."""
     beta1: float = 0.9
     beta2: float = 0.999
     clip_norm: float = 1.0

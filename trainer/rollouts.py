@@ -1,5 +1,5 @@
-"""Answers of the student, as token ids: the Rollouts record. Every engine in this folder makes the same record.
-Leaves out: how answers are sampled (sample.py), scored (models.py) and weighed (gate.py).
+"""The Rollouts record: answers of the student, as token ids. Every engine in rollout/ makes this record.
+Leaves out: sampling (rollout/sample.py), scoring (engine/models.py), weights (gate.py).
 
 B rollouts   T response positions (padded on the right to the longest answer)"""
 
@@ -18,14 +18,14 @@ from viewgen.settings import STRICT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutConfig:
-    """How the student answers."""
+    """Number, temperature and length of the sampled answers."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     num_siblings: int = 8
     """Answers per question, G; >= 1. The paper has 8."""
     temperature: float = 1.0
-    """Of sampling; 0 takes the likeliest token. Student and teacher are scored at it as well, so that sampled tokens are
-    priced under the distribution they came from."""
+    """Temperature of sampling; 0 takes the likeliest token. Student and teacher are scored at it as well, so that
+    sampled tokens are priced under the distribution they came from."""
     max_new_tokens: int = 2048
     """Tokens of an answer at most, EOS included. The paper has 2048."""
 
@@ -62,7 +62,7 @@ class Rollouts:
         return len(self.question_B)
 
     def rows(self, part: slice) -> Rollouts:
-        """A run of rows."""
+        """Return the rollouts of some rows."""
         return replace(
             self,
             ids_BT=self.ids_BT[part],

@@ -24,7 +24,7 @@ from trainer.rollouts import RolloutConfig, Rollouts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepConfig:
-    """What a step computes."""
+    """Settings of everything that a step computes."""
 
     rollout: RolloutConfig
     gate: GateConfig
@@ -36,19 +36,19 @@ class StepConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What happened; the gradient is in the student's parameters."""
+    """Outcome of a step; the gradient is in the student's parameters."""
 
     rollouts: Rollouts
     gate: Gate
     losses: Sequence[Loss]
     """One per micro-batch; they add up."""
     seconds: dict[str, float]
-    """Of rollout, score and update."""
+    """Seconds of rollout, score and update."""
 
 
 def distill_step(student: Student, teacher: Teacher, batch: Batch, config: StepConfig, generator: Generator) -> Step:
     """Answer, score under both views, gate, and add the loss's gradient to the student's."""
-    clock = Laps()
+    clock = PhaseTimer()
     rollouts = answer(student, batch.student, config.rollout, generator)
     clock.lap("rollout")
     pos, neg = teacher.score(rollouts, batch.positive, batch.negative, config.micro_batch)
@@ -77,7 +77,7 @@ def pull(
     return losses
 
 
-class Laps:
+class PhaseTimer:
     """Seconds between one lap and the next, by name."""
 
     def __init__(self) -> None:
@@ -85,6 +85,6 @@ class Laps:
         self._since = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """What came since the lap before is called `name`."""
+        """Record the time since the lap before under `name`."""
         now = time.perf_counter()
         self.seconds[name], self._since = now - self._since, now

@@ -1,5 +1,5 @@
 """Boxes in pixels: area, overlap, containment, growing, clipping. Pure.
-Leaves out: where boxes come from (regions.py) and what is cut with them (views.py).
+Leaves out: finding boxes (grounding/), cutting views with them (views/).
 
 The one convention: x0, y0, x1, y1 in whole pixels, x to the right, y down, far edges outside. Width is x1 - x0; a box
 over a whole image of w x h pixels is (0, 0, w, h); two boxes that only touch do not overlap."""
@@ -58,7 +58,7 @@ def containment(inner: Box, outer: Box) -> float:
 
 
 def union(boxes: Iterable[Box]) -> Box:
-    """The smallest box around all of them. Raises ValueError for none."""
+    """Return the smallest box around all of them. Raises ValueError for none."""
     all_boxes = list(boxes)
     if not all_boxes:
         raise ValueError("the union of no boxes is not a box")
@@ -71,13 +71,13 @@ def union(boxes: Iterable[Box]) -> Box:
 
 
 def clip(box: Box, width: int, height: int) -> Box | None:
-    """The part of the box inside an image of width x height pixels, or None when none is."""
+    """Return the part of the box inside an image of width x height pixels, or None when none is."""
     x0, y0, x1, y1 = max(box.x0, 0), max(box.y0, 0), min(box.x1, width), min(box.y1, height)
     return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def place(width: int, height: int, centre_x2: int, centre_y2: int, image_width: int, image_height: int) -> Box:
-    """A box of the given size, as near to a centre as the image allows; cut to the image where it is larger.
+    """Place a box of the given size as near to a centre as the image allows; cut to the image where it is larger.
 
     The centre is given doubled (x0 + x1, y0 + y1), so that half pixels stay whole numbers."""
     width, height = min(width, image_width), min(height, image_height)
@@ -86,8 +86,8 @@ def place(width: int, height: int, centre_x2: int, centre_y2: int, image_width: 
     return Box(x0, y0, x0 + width, y0 + height)
 
 
-def grow(box: Box, ratio: float, least_side_px: int, image_width: int, image_height: int) -> Box:
-    """The box with both sides times `ratio`, at least `least_side_px`, moved (not squeezed) to stay inside the image."""
-    width = max(round(box.width * ratio), least_side_px)
-    height = max(round(box.height * ratio), least_side_px)
+def grow(box: Box, ratio: float, min_side_px: int, image_width: int, image_height: int) -> Box:
+    """Multiply both sides of a box by `ratio`, to at least `min_side_px`, and move it (not squeeze it) into the image."""
+    width = max(round(box.width * ratio), min_side_px)
+    height = max(round(box.height * ratio), min_side_px)
     return place(width, height, box.x0 + box.x1, box.y0 + box.y1, image_width, image_height)

@@ -31,7 +31,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The console entry point."""
+    """Run the command line of the console entry point."""
     sys.exit(run(sys.argv[1:]))
 
 

@@ -37,8 +37,8 @@ _UPRIGHT = {
 """EXIF orientation -> what turns the stored pixels upright; 1 is upright already."""
 
 
-class PictureError(ImageError):
-    """Why one image was not opened: `reason` is a fixed word (missing_image, oversize_image, unreadable_image), `what`
+class UnusableImageError(ImageError):
+    """An image that was not opened: `reason` is a fixed word (missing_image, oversize_image, unreadable_image), `what`
     the sentence without the path, which is the same wherever the folder lies."""
 
     def __init__(self, reason: str, what: str, path: Path | None = None) -> None:
@@ -55,23 +55,24 @@ def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
     """Decode an image file's bytes into upright RGB pixels.
 
     The default limit admits every size that a recipe may allow: a view set holds the images that its own build admitted.
-    Raises PictureError."""
+    Raises UnusableImageError."""
     try:
         with _QUIET, Image.open(io.BytesIO(data)) as opened:
             megapixels = opened.width * opened.height / 1e6
             if megapixels <= max_megapixels:
                 return _upright_rgb(opened)
-    except PictureError:
+    except UnusableImageError:
         raise
     except Image.DecompressionBombError:
-        raise PictureError("oversize_image", f"more than max_megapixels {max_megapixels:g}") from None
+        raise UnusableImageError("oversize_image", f"more than max_megapixels {max_megapixels:g}") from None
     except Exception as error:  # decoders of broken files raise nearly everything: SyntaxError, struct.error, KeyError
-        raise PictureError("unreadable_image", f"not an image that can be read whole ({_cause(error)})") from None
-    raise PictureError("oversize_image", f"{megapixels:.1f} megapixels, more than max_megapixels {max_megapixels:g}")
+        raise UnusableImageError("unreadable_image", f"not an image that can be read whole ({_cause(error)})") from None
+    found = f"{megapixels:.1f} megapixels, more than max_megapixels {max_megapixels:g}"
+    raise UnusableImageError("oversize_image", found)
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """RGB pixels -> PNG without metadata: equal pixels give equal bytes.
+    """Encode RGB pixels as PNG without metadata: equal pixels give equal bytes.
 
     Every row is stored as its difference from the one above (filter "up"). Trying all five filters on each row, as
     Pillow does, takes twice as long and saves nothing on photographs."""
@@ -141,16 +142,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_16(image: Image.Image) -> Image.Image:
-    """16-bit grey -> RGB, 65535 becoming 255. Pillow's own conversion would cut everything above 255 to white."""
+    """Convert 16-bit grey to RGB, 65535 becoming 255. Pillow's own conversion would cut everything above 255 to white."""
     levels = np.asarray(image)
     if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
         found = f"pixels of mode {image.mode} from {levels.min():g} to {levels.max():g}"
-        raise PictureError("unreadable_image", f"{found} have no agreed range")
+        raise UnusableImageError("unreadable_image", f"{found} have no agreed range")
     return Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
 def _bare(image: Image.Image) -> Image.Image:
-    """The pixels without profile, EXIF or transparency notes, which would otherwise be written into every cut."""
+    """Return the pixels without profile, EXIF or transparency notes, which would otherwise be written into every cut."""
     if not image.info:
         return image
     bare = image.copy()

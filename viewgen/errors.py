@@ -1,8 +1,8 @@
-"""What viewgen raises for a mistake that a user can make: one message: what, where, what was expected, what to do."""
+"""Errors for mistakes that a user can make. Each message is one line: what, where, what was expected, what to do."""
 
 
 class ViewgenError(Exception):
-    """A user can cause and mend this. The command line prints the message alone and exits with code 2."""
+    """An error that a user can cause and mend. The command line prints the message alone and exits with code 2."""
 
 
 class SettingsError(ViewgenError):

@@ -1,21 +1,28 @@
-"""Write files whole or not at all: beside their place first, synced, then renamed. Used by viewgen and by trainer.
-Leaves out: what is written."""
+"""Write files and folders whole or not at all: next to their place first, synced, then renamed. Used by viewgen and
+trainer.
+Leaves out: the contents. A crash leaves the old file or the new one, never a part of one."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PARTIAL = ".partial"
+"""End of the names of what is not yet whole; readers pass over it, writers start it anew."""
+
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A path to write to; what was written there takes its place at `path` when the block ends well, and only then.
+def write_whole(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; the file takes its place at `path` when the block ends well, and only then.
 
-    Synced before and after the renaming: a crash leaves the old file or the new one, never a part of one."""
+    with write_whole(folder / "summary.json") as partial:
+        partial.write_text("{}")
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{PARTIAL}")
     try:
         yield partial
         _sync(partial)
@@ -23,6 +30,26 @@ def beside(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it takes its place at `path` when the block ends well, in place of an older one.
+
+    Its name begins with a dot, so that no pattern for finished folders finds it."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            _sync(file)
+        _sync(partial)
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -1,5 +1,5 @@
-"""How far a long piece of work is, how fast it goes and how long it will take: one line that is rewritten on a
-terminal, a plain line every few seconds in a log. Used by viewgen and by trainer, so that both look alike.
+"""Show the progress, rate and time left of long work: one line that is rewritten on a terminal, a plain line every few
+seconds in a log. Used by viewgen and by trainer, so that both look alike.
 Leaves out: measuring (the line is for people; nothing reads it back)."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Stream(Protocol):
-    """Where lines go: standard error, a file, or text in memory."""
+    """Destination of lines: standard error, a file, or text in memory."""
 
     def write(self, text: str, /) -> object: ...
 
@@ -28,7 +28,7 @@ class Stream(Protocol):
 
 
 class Progress:
-    """Counts finished units of work and says so on `out` (standard error when not given).
+    """Count finished units of work and show them on `out` (standard error when not given).
 
     with Progress("build", total=300, unit="images") as progress:
         progress.add()              # build  12 of 300 images, 8.1 a second, 36 s left
@@ -57,27 +57,27 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The last line is always said, so that a log ends with how far the work came."""
+        """Show the last line in any case, so that a log ends with the final count."""
         self._say()
         if self._out.isatty():
             self._out.write("\n")
             self._out.flush()
 
     def add(self, num: int = 1, note: str = "") -> None:
-        """`num` more units are done. The latest note stands at the end of the line."""
+        """Count `num` more units. The latest note stands at the end of the line."""
         self.done += num
         self._note = note or self._note
         if self._clock() - self._said_s >= self._every_s:
             self._say()
 
     def each(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, each of them a unit that is done when the next is asked for."""
+        """Yield the items; each counts as a finished unit when the next is requested."""
         for item in items:
             yield item
             self.add()
 
     def line(self) -> str:
-        """What is said now."""
+        """Return the line as it is now."""
         spent_s = self._clock() - self._start_s
         per_s = self.done / spent_s if spent_s > 0 else 0.0
         words = [f"{self.what}  {self.done:,} of {self.total:,} {self.unit}"]
@@ -97,17 +97,17 @@ class Progress:
 
 
 def counted(num: int, unit: str) -> str:
-    """A number with its unit: 1 part, 2,000 parts."""
+    """Return a number with its unit: 1 part, 2,000 parts."""
     return f"{num:,} {unit}{'' if num == 1 else 's'}"
 
 
 def printable(text: str) -> str:
-    """Text from data as a terminal may show it: what would move its cursor or change its colours is spelt out."""
+    """Return text from data as a terminal may show it: characters that would move its cursor are spelt out."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the words people use: 42 s, 3 min 05 s, 2 h 10 min."""
+    """Return seconds in the words people use: 42 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -23,7 +23,7 @@ class Annotation:
     phrase: str
     box: Box
     score: float = 1.0
-    """How surely it shows what is asked about, 0 to 1. Below the best of its phrase it is another thing of that name."""
+    """Confidence, 0 to 1. Boxes scored below the best of their phrase are other instances of the class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Region:
     phrase: str
     box: Box
     source: str
-    """Who proposed it: annotated, retrieval, or the detector's name."""
+    """Name of its source: annotated, retrieval, or the detector's name."""
     score: float
     """Higher is likelier, comparable only within one source."""
     rank: int
@@ -69,12 +69,12 @@ class Region:
     retrieval_rank: int | None = None
     """Rank among the image's tiles, for this phrase, of the best tile that shows the region; None without retrieval."""
     num_instances: int = 1
-    """Distinct things, of those the source was asked for, that it believes to be the phrase."""
+    """Distinct objects that the source proposes for the phrase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Where the answer can be seen: the boxes after growing, and the regions they were made from."""
+    """Place of the answer in the image: the boxes after growing, and the regions they were made from."""
 
     boxes: tuple[Box, ...]
     regions: tuple[Region, ...]
@@ -82,7 +82,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What a view shows of the evidence, and in what else it differs from the positive view of its question."""
+    """Measures of a view: the evidence it shows, and its other differences from the positive view of its question."""
 
     evidence_overlap: float
     """Largest share of an evidence box that the view shows, 0 to 1."""
@@ -105,12 +105,12 @@ class Audit:
     similarity_margin: float | None = None
     """The positive's phrase_similarity less this one's, in nats."""
     flags: tuple[str, ...] = ()
-    """What is wrong with it, as fixed words: leaks_evidence, sharpness_differs, ..."""
+    """Faults of the view, as fixed words: leaks_evidence, sharpness_differs, ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One picture to put beside the full image, as encoded bytes: what is stored is what was made."""
+    """One image to put beside the full image, as encoded bytes."""
 
     role: str
     """positive or negative."""
@@ -119,26 +119,26 @@ class View:
     made_as: str
     """As it was made: another kind where a fallback stands in for one that cannot be made."""
     fallback: str = ""
-    """Why a fallback stands in; empty when none does."""
+    """Reason for a fallback; empty without one."""
     image_id: str = ""
     """The image that its pixels come from: that of the question, or of another one."""
     box: Box | None
-    """Where in that image it was cut; None when it is not a plain cut."""
+    """Box of the cut in that image; None when it is not a plain cut."""
     image: bytes | None
     """Encoded; None for a view that shows nothing at all."""
     width_px: int
     height_px: int
     seed: int
     params: Mapping[str, float | int | str] = field(default_factory=dict)
-    """Every setting that shaped the pixels, beside box and seed."""
+    """Every setting that shaped the pixels, besides box and seed."""
     pixels: Image.Image | None = field(default=None, compare=False, repr=False)
-    """The picture before it was encoded, for as long as the build needs it."""
+    """The image before it was encoded, for as long as the build needs it."""
     audit: Audit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """A kind of view that a kept question lacks, and why."""
+    """A kind of view that a kept question lacks, with the reason."""
 
     kind: str
     reason: str
@@ -149,7 +149,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """Why a question, or one kind of view of it, was not kept."""
+    """Reason to leave out a question, or one kind of view of it."""
 
     stage: str
     reason: str

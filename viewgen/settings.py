@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables. Raises SettingsError when it is missing, unreadable, or not TOML."""
+    """Read the tables of a TOML file. Raises SettingsError when it is missing, unreadable, or not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def _complaint(kind: type[Any], path: list[str], error: Mapping[str, Any]) -> st
 
 
 def _settings_at(kind: Any, path: list[str]) -> Any:  # noqa: ANN401 - a dataclass type, found by walking annotations
-    """The dataclass that holds the setting at `path` below `kind`."""
+    """Return the dataclass that holds the setting at `path` below `kind`."""
     for step in path:
         hint = get_type_hints(kind).get(step)
         choices = [hint, *get_args(hint)]

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
-    errors settings progress files boxes records decode
+    errors settings progress files boxes records decode geometry pages
     viewset/     schema manifest shards tables card
     source/      images recipe reviews demo
     phrases/     config lexicon words rules answers chat local parsed
@@ -31,12 +31,15 @@ TRAINER = """
     rollout/     sample
     batches step optimizer checkpoint metrics journal
     evaluation/  scorers statistics evaluate
-    config
+    config provenance
     report/      charts run_folder picture page
     loop
     cli
 """
-DOORS = {"viewgen.viewset", *(f"viewgen.{name}" for name in ("settings", "progress", "errors", "files", "decode"))}
+DOORS = {
+    "viewgen.viewset",
+    *(f"viewgen.{name}" for name in ("settings", "progress", "errors", "files", "decode", "geometry", "pages")),
+}
 """Modules of viewgen that trainer may import: the view set's own door, and the ground floor."""
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from viewgen.boxes import Box, containment
 from viewgen.build.config import read_config
 from viewgen.grounding.evidence import choose_evidence
-from viewgen.grounding.regions import AskedImage, region_finder
+from viewgen.grounding.regions import ImageQuery, region_finder
 from viewgen.phrases import find_phrases
 from viewgen.records import Evidence, Question, QuestionRecord, Rejection
 from viewgen.source.recipe import read_questions, root_of
@@ -36,7 +36,7 @@ def images(questions: tuple[Question, ...]) -> dict[str, Image.Image]:
 def evidence_of(question: Question, image: Image.Image) -> Evidence | Rejection:
     config = read_config(RECIPE)
     phrases = find_phrases(question.text)
-    asked = AskedImage(image=image, asked=((question, phrases),))
+    asked = ImageQuery(image=image, asked=((question, phrases),))
     ((regions,),) = (search.regions for search in region_finder(config.regions, config.retrieval).find([asked]))
     return choose_evidence(phrases, regions, image.width, image.height, config.evidence)
 

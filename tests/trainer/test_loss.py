@@ -15,7 +15,7 @@ from torch import Tensor
 
 import trainer.loss
 from trainer.loss import (
-    LEAST_LOGP,
+    MIN_LOGP,
     Aggregation,
     Denominators,
     Loss,
@@ -65,8 +65,7 @@ def test_the_sampled_loss_by_hand() -> None:
     assert loss.total.item() == 0.375  # (2 * (-0.5 + 2) / 2 + 0.5 * -1.5) / 2
     slope = gradient(loss.total, student.logp_BT)
     assert slope.tolist() == [[0.25, -0.5], [0.125, 0.0]]  # weight * ratio / tokens / rollouts
-    assert loss.divergence_B.tolist() == [-0.25, 0.5]  # the Monte Carlo estimate: mean ratio
-    assert loss.divergence.item() == 0.125  # its mean over the two rollouts, unweighted
+    assert loss.divergence.item() == 0.125  # mean ratios -0.25 and 0.5, over the two rollouts, unweighted
     assert loss.num_tokens_B.tolist() == [2, 1]
 
 
@@ -94,8 +93,7 @@ def test_the_exact_loss_by_hand() -> None:
     assert loss.total.item() == 0.875  # (2 * 0.5 + 0.5 * 1.5) / 2
     slope = gradient(loss.total, divergence_BT)
     assert slope.tolist() == [[0.5, 0.5], [0.25, 0.0]]
-    assert loss.divergence_B.tolist() == [0.5, 1.5]
-    assert loss.divergence.item() == 1.0
+    assert loss.divergence.item() == 1.0  # 0.5 and 1.5, unweighted
     assert loss.num_clamped_B.tolist() == [0, 0]
 
 
@@ -106,7 +104,7 @@ def test_the_log_ratio_is_clamped_on_both_sides_and_counted() -> None:
     slope = gradient(loss.total, logp_BT)
     assert slope.tolist() == [[2.0, 2.0, -2.0, 2.0, 0.5]]  # clamped ratio / 5
     assert loss.num_clamped_B.tolist() == [3]  # a ratio of exactly 10 is not changed
-    assert loss.divergence_B.tolist() == [4.5]  # (10 + 10 - 10 + 10 + 2.5) / 5
+    assert loss.divergence.item() == 4.5  # (10 + 10 - 10 + 10 + 2.5) / 5
 
 
 def test_the_clamp_can_be_set() -> None:
@@ -221,7 +219,11 @@ def test_random_batches_agree_with_the_equations_in_plain_python(seed: int, conf
     loss = batch.loss(Denominators.of(batch.mask_BT), config)
     total, means = loss_in_plain_python(batch, config)
     assert loss.total.item() == pytest.approx(total, abs=1e-12)
-    assert loss.divergence_B.tolist() == pytest.approx(means, abs=1e-12)
+    num_B = loss.num_tokens_B.tolist()
+    by_token = sum(mean * num for mean, num in zip(means, num_B, strict=True)) / sum(num_B)
+    by_rollout = sum(means) / sum(num > 0 for num in num_B)
+    expected = by_token if config.aggregation == "token_mean" else by_rollout
+    assert loss.divergence.item() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("aggregation", ["sequence_mean", "token_mean"])
@@ -293,7 +295,7 @@ def test_garbage_outside_the_mask_reaches_neither_loss_nor_gradient(config: Loss
         )
         loss = distill_loss(student, dirty.teacher_BTV[..., 0], clean.mask_BT, clean.weight_B, denominators, config)
         assert loss.total.isfinite()
-        assert loss.divergence_B.isfinite().all()
+        assert loss.divergence.isfinite()
         slope = gradient(loss.total, dirty.logits_BTV)
         assert slope.isfinite().all()
         assert not slope[~clean.mask_BT].any()
@@ -321,7 +323,7 @@ def test_the_first_and_the_last_token_count_like_any_other(position: int, config
     after = replace(batch, teacher_BTV=moved_BTV).loss(denominators, config)
     changed_T = (gradient(after.total, batch.logits_BTV) - gradient(before.total, batch.logits_BTV)).abs().sum(-1)[0]
     assert changed_T.nonzero().flatten().tolist() == [position]
-    assert after.divergence_B.item() != before.divergence_B.item()
+    assert after.divergence.item() != before.divergence.item()
 
 
 @pytest.mark.parametrize("config", FORMS, ids=lambda c: f"{c.divergence}, {c.aggregation}")
@@ -332,7 +334,7 @@ def test_a_student_that_is_the_teacher_has_no_loss_and_no_gradient(config: LossC
     same = replace(batch, logits_BTV=logits_BTV, teacher_BTV=logits_BTV.detach().clone())
     loss = same.loss(Denominators.of(batch.mask_BT), config)
     assert loss.total.item() == 0.0
-    assert loss.divergence_B.tolist() == [0.0] * 6
+    assert loss.divergence.item() == 0.0
     assert gradient(loss.total, logits_BTV).abs().max().item() == 0.0
 
 
@@ -367,7 +369,6 @@ def test_no_gradient_goes_to_the_teacher_or_to_the_weights() -> None:
         assert gradient_or_none(loss.total, teacher_BT) is None
         assert gradient_or_none(loss.total, weight_B) is None
         assert not loss.divergence.requires_grad
-        assert not loss.divergence_B.requires_grad
     logits_NV, teacher_NV = leaf([[0.5, 1.0]]), leaf([[0.0, 2.0]])
     assert gradient_or_none(exact_divergence(logits_NV, teacher_NV).sum(), teacher_NV) is None
 
@@ -428,8 +429,8 @@ def test_a_token_that_only_the_teacher_holds_impossible_costs_much_but_not_every
     slope = gradient(divergence_N.sum(), student_NV)
     assert slope.isfinite().all()
     assert slope[0, 1] > 20  # downhill is away from the impossible token
-    assert LEAST_LOGP == -103.0
-    assert math.exp(LEAST_LOGP - 1) < torch.finfo(torch.float32).smallest_normal * 2**-23 < math.exp(LEAST_LOGP)
+    assert MIN_LOGP == -103.0
+    assert math.exp(MIN_LOGP - 1) < torch.finfo(torch.float32).smallest_normal * 2**-23 < math.exp(MIN_LOGP)
 
 
 def test_a_token_that_both_hold_impossible_adds_nothing() -> None:
@@ -501,7 +502,7 @@ def test_a_batch_without_a_token_in_the_loss_has_loss_0_and_gradient_0(config: L
     loss = nothing.loss(Denominators.of(nothing.mask_BT), config)
     assert loss.total.item() == 0.0
     assert loss.divergence.item() == 0.0
-    assert loss.divergence_B.tolist() == [0.0] * 6
+    assert loss.divergence.item() == 0.0
     assert not gradient(loss.total, batch.logits_BTV).any()
 
 
@@ -523,7 +524,7 @@ def test_half_precision_terms_are_widened(config: LossConfig) -> None:
     loss = whole_batch(student, pos_BT, mask_BT, torch.ones(1, dtype=half), config)
     assert loss.total.dtype == torch.float32
     # the difference, or the sum, needs 12 bits; bfloat16 has 8
-    assert loss.divergence_B.item() * 2 == (8.05859375 if config is SAMPLED else 8.06640625)
+    assert loss.divergence.item() * 2 == (8.05859375 if config is SAMPLED else 8.06640625)
 
 
 def test_the_exact_form_without_divergences_is_a_mistake_in_the_code() -> None:

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viewgen.decode import PictureError, decode, encode_png
+from viewgen.decode import UnusableImageError, decode, encode_png
 from viewgen.errors import ImageError
-from viewgen.source.images import ImageConfig, open_picture
+from viewgen.source.images import ImageConfig, open_image
 
 CONFIG = ImageConfig()
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -103,7 +103,7 @@ def test_sixteen_bit_grey_is_scaled_and_not_cut_to_white() -> None:
 
 @pytest.mark.parametrize("levels", [np.array([[0.5]], dtype=np.float32), np.array([[-1, 70000]], dtype=np.int32)])
 def test_pixels_without_an_agreed_range_are_refused(levels: np.ndarray) -> None:
-    with pytest.raises(PictureError, match="have no agreed range") as refusal:
+    with pytest.raises(UnusableImageError, match="have no agreed range") as refusal:
         decode(file_of(Image.fromarray(levels), "TIFF"))
     assert refusal.value.reason == "unreadable_image"
 
@@ -140,23 +140,23 @@ def test_encoding_loses_nothing_and_repeats_itself(width: int, height: int) -> N
 
 
 def test_a_photograph_is_about_as_small_as_pillow_makes_it() -> None:
-    image = open_picture(Path(__file__).parents[2] / "datasets" / "photos" / "cat.jpg", CONFIG).image
+    image = open_image(Path(__file__).parents[2] / "datasets" / "photos" / "cat.jpg", CONFIG).image
     assert len(encode_png(image)) < 1.03 * len(file_of(image, compress_level=1))
 
 
 def test_a_picture_knows_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encode_png(numbered()))
-    picture = open_picture(path, CONFIG)
+    picture = open_image(path, CONFIG)
     assert (picture.width_px, picture.height_px) == (3, 2)
     assert picture.data == path.read_bytes()
     assert len(picture.sha256) == 64
 
 
-def refusal_of(path: Path, config: ImageConfig = CONFIG) -> PictureError:
+def refusal_of(path: Path, config: ImageConfig = CONFIG) -> UnusableImageError:
     with pytest.raises(ImageError) as refusal:
-        open_picture(path, config)
-    assert isinstance(refusal.value, PictureError)
+        open_image(path, config)
+    assert isinstance(refusal.value, UnusableImageError)
     assert str(refusal.value) == f"{path}: {refusal.value.what}"
     assert "\n" not in str(refusal.value)
     return refusal.value
@@ -192,7 +192,7 @@ def test_random_bytes_after_a_good_start_never_raise_anything_else() -> None:
         spoilt = bytearray(whole)
         for place in stream.integers(8, len(whole), 6):
             spoilt[place] = int(stream.integers(256))
-        with contextlib.suppress(PictureError):
+        with contextlib.suppress(UnusableImageError):
             assert decode(bytes(spoilt)).mode == "RGB"
 
 
@@ -235,6 +235,6 @@ def test_limits_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 def test_what_a_build_let_in_is_decoded_again_without_its_settings() -> None:
     large = file_of(Image.new("1", (9_500, 9_500)))  # 90 megapixels, above the default of builds
-    with pytest.raises(PictureError, match=r"90\.2 megapixels"):
+    with pytest.raises(UnusableImageError, match=r"90\.2 megapixels"):
         decode(large, ImageConfig().max_megapixels)
     assert decode(large).size == (9_500, 9_500)

@@ -1,6 +1,7 @@
-"""What differs between families of vision-language models: how images go in, and whether the state after a prompt can be
-branched. A family that is not in the table still trains: every row is then read on its own, whole, with a warning.
-Leaves out: the states themselves (states.py), and sharing (prefix.py).
+"""Describe the families of vision-language models: the form in which they take image features, and the layers whose
+state can be branched. A family that is not in the table still trains: each row is then read whole by itself, with a
+warning.
+Leaves out: the states themselves (states.py), sharing (prefix.py).
 
 N tokens of an image   D hidden size   B rows   L tokens   P columns already cached"""
 
@@ -26,11 +27,11 @@ from trainer.engine.states import layer_kinds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """How a family of models takes images that were looked at before."""
+    """The form in which a family of models takes image features that were computed before."""
 
     title: str
     layers: str = "attention"
-    """What its layers are, in words."""
+    """Kinds of its layers, in words."""
     kinds: frozenset[type] = frozenset({DynamicLayer})
     """The kinds of state that its layers may keep. Families whose text model can be exchanged share only with these."""
     listed: bool = True
@@ -57,25 +58,26 @@ FAMILIES: Mapping[str, Family] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """One image after the vision tower: what stands in for its placeholder tokens. Computed once, read anywhere."""
+class ImageFeatures:
+    """Features of one image that stand in for its placeholder tokens. Computed once, read anywhere."""
 
     embeds: Float[Tensor, "N D"] | None
-    """None where the model's family does not share: then it looks at `inputs` anew each time it reads."""
+    """None where the model's family does not share: it then encodes `inputs` anew each time it reads."""
     deepstack: tuple[Float[Tensor, "N D"], ...] = ()
     """Further features that some models add to their first layers."""
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
-    """What else reading needs of the image: its grid, where positions follow it; all of it where embeds is None."""
+    """Further inputs of the image: its grid, where positions follow it; all inputs where embeds is None."""
 
 
-def read_apart(model: PreTrainedModel) -> None:
-    """Have the model, and every copy made of it, read each answer with its whole prompt: to compare with, or to doubt."""
-    vars(model)["reads_apart"] = True
+def disable_sharing(model: PreTrainedModel) -> None:
+    """Make the model, and every copy of it, read each answer with its whole prompt: to compare with the shared form."""
+    vars(model)["sharing_is_disabled"] = True
 
 
 def family_of(model: PreTrainedModel) -> Family | None:
-    """The model's family, or None where the state after its prompts cannot be shared (said once) or shall not be."""
-    if getattr(model, "reads_apart", False):
+    """Return the model's family, or None where the state after its prompts cannot be shared (warned once) or shall not
+    be."""
+    if getattr(model, "sharing_is_disabled", False):
         return None
     family = FAMILIES.get(model.config.model_type)
     if family is not None and layer_kinds(model) <= family.kinds:
@@ -98,28 +100,28 @@ def _warn_once(model_type: str, text_type: str) -> None:
     )
 
 
-def pads_freely(model: PreTrainedModel) -> bool:
-    """Whether padding in the middle of a row can be masked out: plain attention in every layer, or no sharing at all."""
+def can_pad_inside(model: PreTrainedModel) -> bool:
+    """Return True when padding inside a row can be masked out: plain attention in every layer, or no sharing at all."""
     return family_of(model) is None or layer_kinds(model) == {DynamicLayer}
 
 
-def folds(model: PreTrainedModel) -> bool:
-    """Whether siblings may lie in one row: plain attention in every layer, by a kernel that takes a mask of our own."""
+def can_pack_siblings(model: PreTrainedModel) -> bool:
+    """Return True when siblings may lie in one row: plain attention in every layer, by a kernel that takes our mask."""
     plain = family_of(model) is not None and layer_kinds(model) == {DynamicLayer}
     return plain and model.config.get_text_config(decoder=True)._attn_implementation in ("sdpa", "eager")
 
 
-def eyes(model: PreTrainedModel) -> list[nn.Parameter]:
-    """The weights behind an image's features: the vision tower, and what carries its output over to the text model."""
+def vision_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Return the weights behind an image's features: the vision tower and the projector to the text model."""
     text = {id(weight) for weight in model.get_decoder().parameters()}  # type: ignore[no-untyped-call]
     return [weight for weight in model.model.parameters() if id(weight) not in text]
 
 
-def see(model: PreTrainedModel, images: Sequence[Pixels]) -> list[Picture]:
-    """Run the vision tower once over several images. A family that does not share looks later."""
+def encode_images(model: PreTrainedModel, images: Sequence[Pixels]) -> list[ImageFeatures]:
+    """Run the vision tower once over several images. A family that does not share runs it later."""
     moved = [{name: _to(model, tensor) for name, tensor in image.inputs.items()} for image in images]
     if family_of(model) is None:
-        return [Picture(None, inputs=inputs) for inputs in moved]
+        return [ImageFeatures(None, inputs=inputs) for inputs in moved]
     look = model.model.get_image_features
     features = look(**_accepted(look, stack_inputs(moved)), return_dict=True)
     sizes = [image.num_tokens for image in images]
@@ -127,33 +129,35 @@ def see(model: PreTrainedModel, images: Sequence[Pixels]) -> list[Picture]:
     layers = [torch.split(_flat(layer), sizes) for layer in getattr(features, "deepstack_features", ())]
     grids = [{name: tensor for name, tensor in inputs.items() if name == "image_grid_thw"} for inputs in moved]
     stacks = [tuple(layer[i] for layer in layers) for i in range(len(images))]
-    return [Picture(*parts) for parts in zip(embeds, stacks, grids, strict=True)]
+    return [ImageFeatures(*parts) for parts in zip(embeds, stacks, grids, strict=True)]
 
 
-def features_of(family: Family, pictures: Sequence[Picture]) -> dict[str, Any] | None:
-    """Pictures in the form in which a model's forward takes features that were computed before."""
-    if not pictures:
+def model_features(family: Family, features: Sequence[ImageFeatures]) -> dict[str, Any] | None:
+    """Return image features in the form that a model's forward takes."""
+    if not features:
         return None
-    listed = [picture.embeds for picture in pictures if picture.embeds is not None]
+    listed = [feature.embeds for feature in features if feature.embeds is not None]
     embeds: Any = listed if family.listed else torch.cat(listed)
-    layers: Any = list(zip(*(picture.deepstack for picture in pictures), strict=True))
+    layers: Any = list(zip(*(feature.deepstack for feature in features), strict=True))
     return {"image": BaseModelOutputWithDeepstackFeatures(pooler_output=embeds, deepstack_features=layers)}
 
 
 def token_kinds(
     model: PreTrainedModel, family: Family, ids_BL: Int[Tensor, "B L"], num_before: int
 ) -> dict[str, Int[Tensor, "B PL"]]:
-    """Which tokens are an image's, for families that must be told; of the cached columns no new token is a part."""
+    """Return the token types that mark images, for families that need them; cached columns belong to no new image."""
     if not family.seen_both_ways:
         return {}
     return {"token_type_ids": F.pad((ids_BL == model.config.image_token_id).long(), (num_before, 0))}
 
 
-def read_whole(model: PreTrainedModel, ids_L: Int[Tensor, " L"], pictures: Sequence[Picture]) -> Float[Tensor, "L D"]:
-    """The plain computation: one row from its first token to its last, images and all, nothing kept."""
+def read_whole(
+    model: PreTrainedModel, ids_L: Int[Tensor, " L"], features: Sequence[ImageFeatures]
+) -> Float[Tensor, "L D"]:
+    """Compute one row plainly, from its first token to its last, images included; no state is kept."""
     ids_1L = ids_L[None].to(model.device)
     image_1L = (ids_1L == model.config.image_token_id).long()
-    given = {**stack_inputs([picture.inputs for picture in pictures])} if pictures else {}
+    given = {**stack_inputs([feature.inputs for feature in features])} if features else {}
     given |= {"token_type_ids": image_1L, "mm_token_type_ids": image_1L}
     forward = model.model.forward
     hidden_LD: Tensor = model.model(input_ids=ids_1L, use_cache=False, **_accepted(forward, given)).last_hidden_state[0]
@@ -169,7 +173,7 @@ def never_ids(model: PreTrainedModel) -> list[int]:
 
 
 def sharing_table() -> str:
-    """Which families share, in Markdown: the table in docs/engine.md."""
+    """Return the table of families in docs/engine.md, in Markdown."""
     rows = [f"| {f.title} | `{name}` | {f.layers} | computed once |" for name, f in FAMILIES.items()]
     head = ["| family | `model_type` | layers | prompt |", "| --- | --- | --- | --- |"]
     return "\n".join([*head, *rows, "| any other | any other | any | read again for each answer |"]) + "\n"

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from trainer.engine.families import read_apart
+from trainer.engine.families import disable_sharing
 from trainer.engine.prefix import head
 from trainer.engine.prompts import Processor
-from trainer.errors import ModelError
+from trainer.errors import ModelLoadError
 from viewgen.settings import STRICT
 
 EMBEDDED = "embedded:"
@@ -27,7 +27,7 @@ EMBEDDED = "embedded:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Which weights, where and how precise."""
+    """Weights of student and teacher, device and precision."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     student: str = "Qwen/Qwen3.5-4B"
@@ -35,8 +35,8 @@ class ModelConfig:
     teacher: str = ""
     """Likewise; empty: the student as it was at the start, frozen."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of weights and activations. The optimizer keeps trained bfloat16 weights in float32 as well, so that small steps
-    add up: 16 bytes a weight in all, as with float32, and 4 more while a step is taken."""
+    """Precision of weights and activations. The optimizer keeps trained bfloat16 weights in float32 as well, so that
+    small steps add up: 16 bytes a weight in all, as with float32, and 4 more while a step is taken."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto takes a GPU where there is one."""
     train_vision: bool = False
@@ -60,11 +60,11 @@ class Loaded:
 
 
 def load(name: str, config: ModelConfig, setting: str) -> Loaded:
-    """Load a vision-language model and its processor. Raises ModelError; never runs code from a model's folder."""
+    """Load a vision-language model and its processor. Raises ModelLoadError; never runs code from a model's folder."""
     folder = str(files("trainer") / "weights" / name.removeprefix(EMBEDDED)) if name.startswith(EMBEDDED) else name
     local = Path(folder)
     if not local.is_dir() and (name.startswith((EMBEDDED, ".", "/")) or name.count("/") != 1):
-        raise ModelError(
+        raise ModelLoadError(
             f"{setting} = {name!r}: there is no such folder. Give a model's folder, a hub id or embedded:drawn-vlm."
         )
     if not sys.stderr.isatty():
@@ -74,18 +74,18 @@ def load(name: str, config: ModelConfig, setting: str) -> Loaded:
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, config.dtype))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         said = " ".join(str(error).split())[:300]
-        raise ModelError(f"{setting} = {name!r}: cannot be loaded as a vision-language model ({said}).") from None
+        raise ModelLoadError(f"{setting} = {name!r}: cannot be loaded as a vision-language model ({said}).") from None
     if not getattr(processor, "chat_template", None):
-        raise ModelError(f"{setting} = {name!r}: has no chat template. Choose a model that was trained to answer.")
+        raise ModelLoadError(f"{setting} = {name!r}: has no chat template. Choose a model that was trained to answer.")
     try:
         model.to(device_of(config))  # type: ignore[arg-type]
     except (RuntimeError, AssertionError) as error:
         said = " ".join(str(error).split())[:200]
-        raise ModelError(
+        raise ModelLoadError(
             f"model.device = {config.device!r}: cannot be used ({said}). Give cpu, cuda or auto."
         ) from None
     if not config.share_prompts:
-        read_apart(model)
+        disable_sharing(model)
     return Loaded(model, processor, name)
 
 
@@ -96,19 +96,19 @@ def device_of(config: ModelConfig) -> torch.device:
 
 
 def check_pair(student: Loaded, teacher: Loaded) -> None:
-    """Raises ModelError unless both read the same token ids: answers are handed over as ids, never as text."""
+    """Raise ModelLoadError unless both read the same token ids: answers are handed over as ids, never as text."""
     mine, other = (pair.processor.tokenizer.get_vocab() for pair in (student, teacher))
     if mine == other:
         return _check_images(student, teacher)
     odd = sorted(set(mine.items()) ^ set(other.items()))[0][0]
-    raise ModelError(
+    raise ModelLoadError(
         f"teacher {teacher.name!r} and student {student.name!r} have different tokenizers: {odd!r} is "
         f"{mine.get(odd)} for the student and {other.get(odd)} for the teacher. Choose two models of one family."
     )
 
 
 def _check_images(student: Loaded, teacher: Loaded) -> None:
-    """Both are given the same tokens and the same processed images."""
+    """Raise ModelLoadError unless both take the same tokens and the same processed images."""
     sizes = [head(pair.model).out_features for pair in (student, teacher)]
     images = [pair.processor.image_processor.to_dict() for pair in (student, teacher)]
     if sizes[0] != sizes[1]:
@@ -117,9 +117,11 @@ def _check_images(student: Loaded, teacher: Loaded) -> None:
         what = f"image processors that differ in {odd[0]!r}"
     else:
         return
-    raise ModelError(f"teacher {teacher.name!r} and student {student.name!r} have {what}. Choose two of one family.")
+    raise ModelLoadError(
+        f"teacher {teacher.name!r} and student {student.name!r} have {what}. Choose two of one family."
+    )
 
 
 def frozen_copy(student: Loaded) -> Loaded:
-    """The student as it is now."""
+    """Return a frozen copy of the student as it is now."""
     return Loaded(copy.deepcopy(student.model), student.processor, student.name)

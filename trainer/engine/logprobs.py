@@ -24,7 +24,7 @@ LOGITS_AT_ONCE = 2**24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """What a teacher says of given tokens under given prompts."""
+    """A teacher's log-probs of given tokens under given prompts."""
 
     logp_BT: Float[Tensor, "B T"]
     """0 at padding."""
@@ -34,12 +34,12 @@ class Scores:
     """Hidden states -> logits."""
 
     def rows(self, part: slice) -> Scores:
-        """A run of rows."""
+        """Return the scores of some rows."""
         return Scores(logp_BT=self.logp_BT[part], hidden_BTD=self.hidden_BTD[part], output=self.output)
 
 
 def all_rows(parts: Sequence[Scores]) -> Scores:
-    """The scores of consecutive micro-batches together."""
+    """Concatenate the scores of consecutive micro-batches."""
     logp_BT, hidden_BTD = torch.cat([p.logp_BT for p in parts]), torch.cat([p.hidden_BTD for p in parts])
     return Scores(logp_BT=logp_BT, hidden_BTD=hidden_BTD, output=parts[0].output)
 
@@ -51,8 +51,8 @@ def token_terms(
     temperature: float,
     teacher: tuple[nn.Linear, Float[Tensor, "N D"]] | None,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
-    """Log-probs of the tokens and, given a teacher's states, KL(student || teacher) of each position. Logits exist a
-    chunk at a time and are computed again for backward, so a large vocabulary costs time, not memory."""
+    """Return log-probs of the tokens and, given a teacher's states, KL(student || teacher) of each position. Logits
+    exist a chunk at a time and are computed again for backward, so a large vocabulary costs time, not memory."""
 
     def chunk(hidden: Tensor, ids: Tensor, teacher_hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         logits = widened(output(hidden)) / (temperature or 1.0)
@@ -75,5 +75,5 @@ def token_terms(
 
 
 def spread(values_N: Float[Tensor, " N"], mask_BT: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    """Values of the masked positions back in their places, 0 elsewhere."""
+    """Put values back into the masked positions, 0 elsewhere."""
     return values_N.new_zeros(mask_BT.shape).masked_scatter(mask_BT, values_N)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from trainer.engine.families import Picture, eyes, see
+from trainer.engine.families import ImageFeatures, encode_images, vision_parameters
 from trainer.engine.load import Loaded
 from trainer.engine.logprobs import Scores, all_rows, spread, token_terms
 from trainer.engine.prefix import Prefix, Trunk, extend_siblings, head
@@ -26,31 +26,35 @@ from trainer.rollouts import Rollouts
 
 
 class Reader:
-    """A model that reads prompts. Its vision tower sees each image once as long as the image is kept."""
+    """A model that reads prompts. Its vision tower encodes each image once as long as the image is kept."""
 
-    def __init__(self, loaded: Loaded, sees_with: Reader | None = None) -> None:
-        """`sees_with`: another reader with an equal, frozen vision tower, whose features serve here too."""
+    def __init__(self, loaded: Loaded, shares_vision_with: Reader | None = None) -> None:
+        """Share the image features of `shares_vision_with`, another reader with an equal, frozen vision tower."""
         self.model = loaded.model
         self.processor = loaded.processor
-        self._seen: WeakKeyDictionary[Pixels, Picture] = sees_with._seen if sees_with else WeakKeyDictionary()
+        self._seen: WeakKeyDictionary[Pixels, ImageFeatures] = (
+            shares_vision_with._seen if shares_vision_with else WeakKeyDictionary()
+        )
 
-    def look(self, prompts: Sequence[Prompt]) -> dict[Pixels, Picture]:
-        """The pictures of all images in the prompts."""
+    def image_features(self, prompts: Sequence[Prompt]) -> dict[Pixels, ImageFeatures]:
+        """Return the features of all images in the prompts."""
         images = list(dict.fromkeys(image for prompt in prompts for image in prompt.images))
         new = [image for image in images if image not in self._seen]
         if new:
             with torch.no_grad():
-                self._seen.update(zip(new, see(self.model, new), strict=True))
+                self._seen.update(zip(new, encode_images(self.model, new), strict=True))
         return {image: self._seen[image] for image in images}
 
     def read(self, prompts: Sequence[Prompt]) -> Prefix:
-        """The state after each prompt."""
-        return read_prompts(self.model, prompts, self.look(prompts))
+        """Return the state after each prompt."""
+        return read_prompts(self.model, prompts, self.image_features(prompts))
 
     def hidden(
         self, prompts: Prefix, row_B: Int[Tensor, " B"], ids_BT: Int[Tensor, "B T"], response_BT: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T D"]:
-        """The states that predict each response token, on top of row row_B[b] of read prompts. Meaningless at padding."""
+        """Return the hidden states that predict each response token, on top of row row_B[b] of read prompts.
+
+        Meaningless at padding."""
         first_B1D = prompts.last_BD[row_B, None]
         if ids_BT.shape[1] == 1:
             return first_B1D
@@ -69,26 +73,26 @@ class Student(Reader):
         self._trains_vision = train_vision
         self._checkpoints = checkpoint_prefix
         if not train_vision:
-            for weight in eyes(self.model):
+            for weight in vision_parameters(self.model):
                 weight.requires_grad_(False)
 
-    def look(self, prompts: Sequence[Prompt]) -> dict[Pixels, Picture]:
-        """The pictures of all images in the prompts; looked at anew, with gradient, when the tower is trained."""
+    def image_features(self, prompts: Sequence[Prompt]) -> dict[Pixels, ImageFeatures]:
+        """Return the features of all images in the prompts; computed anew, with gradient, when the tower is trained."""
         if not self._trains_vision:
-            return super().look(prompts)
+            return super().image_features(prompts)
         images = list(dict.fromkeys(image for prompt in prompts for image in prompt.images))
-        return dict(zip(images, see(self.model, images), strict=True))
+        return dict(zip(images, encode_images(self.model, images), strict=True))
 
     @contextmanager
     def reading(self, prompts: Sequence[Prompt]) -> Iterator[Prefix]:
-        """The prompts' states with gradient; their own backward pass runs once, when the block ends."""
+        """Yield the prompts' states with gradient; their own backward pass runs once, when the block ends."""
         with checkpointed(self.model) if self._checkpoints else nullcontext():
             trunk = Trunk(self.read(prompts))
         yield trunk.tip
         trunk.backward()
 
     def score(self, prompts: Prefix, rollouts: Rollouts, against: Scores | None) -> StudentTerms:
-        """Log-probs of the student's own tokens with gradient, and divergences from a teacher's distributions."""
+        """Return log-probs of the student's own tokens with gradient, and divergences from a teacher's distributions."""
         ids_BT, mask_BT = rollouts.ids_BT, rollouts.response_BT
         hidden_BTD = self.hidden(prompts, rollouts.question_B, ids_BT, mask_BT)
         teacher = None if against is None else (against.output, against.hidden_BTD[mask_BT])
@@ -99,13 +103,13 @@ class Student(Reader):
         return StudentTerms(logp_BT=spread(logp_N, mask_BT), divergence_BT=divergence_BT)
 
     def texts(self, rollouts: Rollouts) -> list[str]:
-        """The answers in words, without special tokens."""
+        """Decode the answers, without special tokens."""
         rows = zip(rollouts.ids_BT.tolist(), rollouts.response_BT.tolist(), strict=True)
         ids = [[i for i, real in zip(*row, strict=True) if real] for row in rows]
         return [text.strip() for text in self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def tokens(self, rollouts: Rollouts) -> list[list[str]]:
-        """The text of each response token."""
+        """Decode each response token."""
         rows = zip(rollouts.ids_BT.tolist(), rollouts.response_BT.tolist(), strict=True)
         decode = self.processor.tokenizer.decode
         return [[decode([i]) for i, real in zip(*row, strict=True) if real] for row in rows]
@@ -122,15 +126,15 @@ class Student(Reader):
 class Teacher(Reader):
     """A frozen model. Nothing it computes carries a gradient."""
 
-    def __init__(self, loaded: Loaded, sees_with: Reader | None = None) -> None:
-        super().__init__(loaded, sees_with)
+    def __init__(self, loaded: Loaded, shares_vision_with: Reader | None = None) -> None:
+        super().__init__(loaded, shares_vision_with)
         self.model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def score(
         self, rollouts: Rollouts, positive: Sequence[Prompt], negative: Sequence[Prompt], micro_batch: int = 0
     ) -> tuple[Scores, Scores]:
-        """The same tokens under both views. What the two prompts of a question share is computed once."""
+        """Score the same tokens under both views. The part that both prompts of a question share is computed once."""
         read = self.read([*positive, *negative])
         parts = [self._score(read, len(positive), rollouts.rows(part)) for part in rollouts.micro_batches(micro_batch)]
         pos, neg = zip(*parts, strict=True)

@@ -22,20 +22,20 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from trainer.engine.families import Picture, family_of, features_of, folds, read_whole, token_kinds
+from trainer.engine.families import ImageFeatures, can_pack_siblings, family_of, model_features, read_whole, token_kinds
 from trainer.engine.states import copy_cache, empty_cache, join_caches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Tokens of one row to read next, and the pictures whose placeholders are among them, in order."""
+    """Tokens of one row to read next, and the features whose placeholders are among them, in order."""
 
     ids: tuple[int, ...]
-    pictures: tuple[Picture, ...] = ()
+    features: tuple[ImageFeatures, ...] = ()
 
     def then(self, more: Segment) -> Segment:
-        """Both, one after the other."""
-        return Segment(self.ids + more.ids, self.pictures + more.pictures)
+        """Return both, one after the other."""
+        return Segment(self.ids + more.ids, self.features + more.features)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,10 +74,10 @@ def extend(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Seg
     real_BL = torch.arange(max(lengths)) < length_B[:, None]
     start_B = torch.zeros(len(segments), dtype=torch.long) if prefix is None else prefix.position_B.cpu()
     position, next_B = _positions(model, segments, ids_BL, start_B)
-    pictures = [picture for segment in segments for picture in segment.pictures]
+    features = [feature for segment in segments for feature in segment.features]
     real_BX = real_BL.to(device) if prefix is None else torch.cat([prefix.real_BP, real_BL.to(device)], 1)
     mask = _padding_mask(real_BX, ids_BL.shape[1])
-    hidden_BLD, cache = _forward(model, ids_BL.to(device), position.to(device), mask, prefix, pictures)
+    hidden_BLD, cache = _forward(model, ids_BL.to(device), position.to(device), mask, prefix, features)
     last_BD = hidden_BLD[torch.arange(len(segments), device=device), (length_B - 1).to(device)]
     return hidden_BLD, Prefix(cache, real_BX, next_B.to(device), last_BD)
 
@@ -85,7 +85,7 @@ def extend(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Seg
 def extend_ids(
     model: PreTrainedModel, prefix: Prefix, ids_BL: Int[Tensor, "B L"], real_BL: Bool[Tensor, "B L"]
 ) -> tuple[Tensor, Prefix]:
-    """Read plain tokens, right-padded, on top of a prefix: `extend` without pictures and without Python per row."""
+    """Read plain tokens, right-padded, on top of a prefix: `extend` without features and without Python per row."""
     if prefix.cache is None:
         rows = zip(ids_BL.tolist(), real_BL.sum(1).tolist(), strict=True)
         hidden_BLD, after = _extend_whole(model, prefix, [Segment(tuple(ids[:length])) for ids, length in rows])
@@ -106,11 +106,11 @@ def extend_siblings(
     ids_BL: Int[Tensor, "B L"],
     real_BL: Bool[Tensor, "B L"],
 ) -> Float[Tensor, "B L D"]:
-    """Hidden states of plain tokens, right-padded, that row b reads on top of row row_B[b] of a prefix.
+    """Return hidden states of plain tokens, right-padded, that row b reads on top of row row_B[b] of a prefix.
 
     Where padding is harmless, siblings lie one after another in a single row under a mask that hides them from each
     other, so that none needs a copy of the prefix: reading them costs their own tokens and nothing else."""
-    if not folds(model):
+    if not can_pack_siblings(model):
         return extend_ids(model, branch(prefix, row_B), ids_BL, real_BL)[0]
     width, length = prefix.real_BP.shape[1], ids_BL.shape[1]
     # More tokens side by side than the prefix has would pay more for attention among strangers than copies cost.
@@ -127,7 +127,7 @@ def extend_siblings(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fold:
-    """Which rollouts lie in one row, and where in it."""
+    """Assignment of rollouts to rows, and to slots in them."""
 
     row_N: Int[Tensor, " N"]
     """Row of the prefix that each group continues."""
@@ -137,7 +137,7 @@ class _Fold:
 
 
 def _fold(row_B: Int[Tensor, " B"], most: int) -> _Fold:
-    """Rollouts on top of equal rows together, at most so many in a group, in whatever order they come."""
+    """Group rollouts on top of equal rows, at most `most` in a group, in whatever order they come."""
     order_B = row_B.argsort(stable=True)
     sorted_B = row_B[order_B]
     place_B = torch.empty_like(order_B)
@@ -150,7 +150,8 @@ def _fold(row_B: Int[Tensor, " B"], most: int) -> _Fold:
 def _sibling_mask(
     real_NP: Bool[Tensor, "N P"], num_slots: int, length: int, dtype: torch.dtype
 ) -> Float[Tensor, "N 1 X PX"]:
-    """What each of X = slots * length tokens may look at, 0 or -inf: the prefix, and its own sibling's up to itself."""
+    """Return the additive mask of X = slots * length tokens, 0 or -inf: each attends to the prefix and to its own
+    sibling's tokens up to itself."""
     place_X = torch.arange(num_slots * length, device=real_NP.device)
     slot_X = place_X // length
     own_XX = (slot_X[:, None] == slot_X) & (place_X[:, None] >= place_X)
@@ -159,7 +160,7 @@ def _sibling_mask(
 
 
 def branch(prefix: Prefix, row_N: Int[Tensor, " N"]) -> Prefix:
-    """A prefix of N rows, row n a copy of row row_N[n]; differentiable, and the given prefix stays untouched."""
+    """Return a prefix of N rows, row n a copy of row row_N[n]; differentiable, and the given prefix stays untouched."""
     row_N = row_N.to(prefix.last_BD.device)
     if torch.equal(row_N, torch.arange(prefix.num_rows, device=row_N.device)):
         return prefix  # whoever reads on top copies what it changes
@@ -170,7 +171,7 @@ def branch(prefix: Prefix, row_N: Int[Tensor, " N"]) -> Prefix:
 
 
 def join(prefixes: Sequence[Prefix]) -> Prefix:
-    """All rows of several prefixes in one, in order. Shorter ones are padded on the left; the padding is masked out."""
+    """Join the rows of several prefixes, in order. Shorter ones are padded on the left; the padding is masked out."""
     if len(prefixes) == 1:
         return prefixes[0]
     caches = [prefix.cache for prefix in prefixes if prefix.cache is not None]
@@ -209,7 +210,7 @@ class Trunk:
 
 
 def head(model: PreTrainedModel) -> nn.Linear:
-    """Hidden states -> logits."""
+    """Return the layer from hidden states to logits."""
     output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     assert isinstance(output, nn.Linear)
     return output
@@ -221,7 +222,7 @@ def _forward(
     position: Tensor,
     mask: Tensor | None,
     prefix: Prefix | None,
-    pictures: Sequence[Picture],
+    features: Sequence[ImageFeatures],
 ) -> tuple[Tensor, Cache]:
     family = family_of(model)
     assert family is not None
@@ -236,29 +237,29 @@ def _forward(
         attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
-        mm_encoder_outputs=features_of(family, pictures),
-        **(token_kinds(model, family, ids_BL, num_before) if pictures else {}),
+        mm_encoder_outputs=model_features(family, features),
+        **(token_kinds(model, family, ids_BL, num_before) if features else {}),
     )
     return out.last_hidden_state, out.past_key_values
 
 
 def _padding_mask(real_BX: Bool[Tensor, "B X"], num_new: int) -> Int[Tensor, "B X"] | None:
-    """None where nothing before the new tokens is padding: trailing padding needs no mask, as nothing real looks ahead,
-    and no mask is the fast path of every kernel."""
+    """Return the mask of padding, or None where nothing before the new tokens is padding: trailing padding needs no
+    mask, as nothing real looks ahead, and no mask is the fast path of every kernel."""
     return None if bool(real_BX[:, : real_BX.shape[1] - num_new].all()) else real_BX.long()
 
 
 def _axes(model: PreTrainedModel, position_BL: Int[Tensor, "B L"]) -> Int[Tensor, "..."]:
-    """Positions of text as the model takes them: three times over where images have a height and a width too."""
+    """Return positions of text as the model takes them: three times over where images have a height and a width too."""
     return position_BL.expand(3, -1, -1) if hasattr(model.model, "get_rope_index") else position_BL
 
 
 def _extend_whole(model: PreTrainedModel, prefix: Prefix | None, segments: Sequence[Segment]) -> tuple[Tensor, Prefix]:
-    """`extend` without sharing: each row by itself from its first token on."""
+    """Extend without sharing: read each row by itself from its first token on."""
     texts = tuple(segments)
     if prefix is not None:
         texts = tuple(before.then(more) for before, more in zip(prefix.texts, segments, strict=True))
-    states = [read_whole(model, torch.tensor(text.ids), text.pictures) for text in texts]
+    states = [read_whole(model, torch.tensor(text.ids), text.features) for text in texts]
     new = [state[-len(more.ids) :] for state, more in zip(states, segments, strict=True)]
     position_B = torch.tensor([len(text.ids) for text in texts], device=model.device)
     real_BP = torch.ones(len(texts), 0, dtype=torch.bool, device=model.device)
@@ -269,8 +270,8 @@ def _extend_whole(model: PreTrainedModel, prefix: Prefix | None, segments: Seque
 def _positions(
     model: PreTrainedModel, segments: Sequence[Segment], ids_BL: Tensor, start_B: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Position ids of the new tokens and of the token after them. A segment's positions are those it would have alone,
-    moved on by where it starts: both image blocks and text count on from the largest position before them."""
+    """Return position ids of the new tokens and of the token after them. A segment's positions are those it would have
+    alone, moved on by where it starts: both image blocks and text count on from the largest position before them."""
     if not hasattr(model.model, "get_rope_index"):
         length_B = torch.tensor([len(segment.ids) for segment in segments])
         return start_B[:, None] + torch.arange(ids_BL.shape[1]), start_B + length_B
@@ -280,7 +281,7 @@ def _positions(
     for row, segment in enumerate(segments):
         ids_L = ids_BL[row, : len(segment.ids)]
         image_L = ids_L == model.config.image_token_id
-        grids = [picture.inputs["image_grid_thw"].cpu() for picture in segment.pictures]
+        grids = [feature.inputs["image_grid_thw"].cpu() for feature in segment.features]
         key = (tuple(image_L.tolist()), tuple(tuple(grid[0].tolist()) for grid in grids))
         if key not in known:
             alone = model.model.get_rope_index(

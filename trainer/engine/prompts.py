@@ -1,5 +1,5 @@
-"""Question and views -> chat messages -> token ids and pixels. Token in, token out: answers are never decoded and encoded
-again, and one prompt's ids are what every later stage reads.
+"""Write questions and views as chat messages, token ids and pixels. Token in, token out: answers are never decoded and
+encoded again, and every later stage reads the ids of one prompt.
 Leaves out: running the model (prefix.py).
 
 The layout puts what is shared first: the full image, the question, and only then the view. Student, positive and negative
@@ -31,9 +31,9 @@ class PromptConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     question: str = "{question}"
-    """What follows the full image; {question} is replaced."""
+    """Text after the full image; {question} is replaced."""
     view: str = "\nA closer view of the part that matters:"
-    """What stands between the question and the view, in the teacher's prompts alone."""
+    """Text between the question and the view, in the teacher's prompts alone."""
     system: str = ""
     """A system message; empty for none."""
 
@@ -47,10 +47,10 @@ class PromptConfig:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Pixels:
-    """One image, processed once: what the model asks of it, and the text its placeholder becomes."""
+    """One image, processed once: the inputs of the model, and the text that replaces its placeholder."""
 
     inputs: Mapping[str, Tensor]
-    """What the model's own image processor makes of this image alone: pixel_values, and a grid, sizes or a mask."""
+    """Output of the model's own image processor for this image alone: pixel_values, and a grid, sizes or a mask."""
     placeholder: str
     num_tokens: int
     """Placeholder tokens that the image's features stand in for."""
@@ -63,13 +63,13 @@ class Prompt:
     ids: tuple[int, ...]
     images: tuple[Pixels, ...]
     image_ends: tuple[int, ...]
-    """Where in `ids` each image's last placeholder ends."""
+    """End in `ids` of each image's last placeholder."""
     path: tuple[str, ...] = ()
-    """What the prompt is about, widest first: image, question, view. Prompts that agree in a first step share it."""
+    """Image, question and view of the prompt, widest first. Prompts that agree in a first step share it."""
 
     @property
     def image_starts(self) -> tuple[int, ...]:
-        """Where in `ids` each image's first placeholder stands. Tokens that name its tiles may lie between them."""
+        """Start in `ids` of each image's first placeholder. Tokens that name its tiles may lie between them."""
         befores = (0, *self.image_ends)
         pairs = zip(befores, self.image_ends, strict=False)
         return tuple(self.ids.index(self.ids[end - 1], before) for before, end in pairs)
@@ -92,7 +92,7 @@ def _process(processor: Processor, image: Image.Image) -> Pixels:
 
 
 def _placeholder(processor: Processor) -> str:
-    """The token that features replace; some chat templates write another for the whole image."""
+    """Return the token that features replace; some chat templates write another for the whole image."""
     return str(getattr(processor.tokenizer, "image_token", None) or processor.image_token)
 
 
@@ -104,7 +104,7 @@ def write_prompt(
     views: Sequence[Pixels] = (),
     path: tuple[str, ...] = (),
 ) -> Prompt:
-    """The prompt whose next token is the answer's first: without views the student's, with views a teacher's.
+    """Write the prompt whose next token is the answer's first: without views the student's, with views a teacher's.
 
     Raises DataError for a question that spells a special token out: it would become one."""
     forged = next((token for token in processor.tokenizer.all_special_tokens if token in question), None)
@@ -136,7 +136,7 @@ def _image_ends(ids: Sequence[int], images: Sequence[Pixels], image_token_id: in
 
 
 def common_length(prompts: Sequence[Prompt]) -> int:
-    """How many first tokens all the prompts share, the images behind placeholders included.
+    """Count the first tokens that all the prompts share, the images behind placeholders included.
 
     One token at least is left to each, so that every prompt has something of its own to read."""
     first = prompts[0]
@@ -154,13 +154,13 @@ def common_length(prompts: Sequence[Prompt]) -> int:
 
 
 def stack_inputs(inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """What the model asks of several images, one after another. Fewer tiles than the most are filled up with zeros,
-    which every model that cuts images into tiles leaves out."""
+    """Stack the inputs of several images. Fewer tiles than the maximum are padded with zeros, which every model that cuts
+    images into tiles leaves out."""
     return {name: _stack([one[name] for one in inputs]) for name in inputs[0]}
 
 
 def stack_pixels(images: Sequence[Pixels]) -> dict[str, Tensor]:
-    """The inputs of several images, as one call of the model takes them."""
+    """Stack the inputs of several images, as one call of the model takes them."""
     return stack_inputs([image.inputs for image in images])
 
 

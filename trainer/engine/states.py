@@ -29,7 +29,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 def empty_cache(model: PreTrainedModel) -> Cache:
-    """The state before the first token."""
+    """Return the state before the first token."""
     return DynamicCache(config=model.config.get_text_config(decoder=True))
 
 
@@ -37,14 +37,14 @@ _kinds: WeakKeyDictionary[PreTrainedModel, frozenset[type]] = WeakKeyDictionary(
 
 
 def layer_kinds(model: PreTrainedModel) -> frozenset[type]:
-    """What kinds of state the model's layers keep."""
+    """Return the kinds of state that the model's layers keep."""
     if model not in _kinds:
         _kinds[model] = frozenset(type(layer) for layer in empty_cache(model).layers)
     return _kinds[model]
 
 
 def copy_cache(cache: Cache, change: Change) -> Cache:
-    """A cache of its own whose state tensors are change(state)."""
+    """Copy a cache, with change(state) as its state tensors."""
     twin = copy.copy(cache)
     twin.layers = [_copy_layer(layer, change) for layer in cache.layers]
     return twin

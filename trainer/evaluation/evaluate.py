@@ -1,5 +1,6 @@
-"""Greedy answers on a held-out split, and whether they are right: the student before and after, with intervals.
-Leaves out: the rules of right and wrong (scorers.py), intervals (statistics.py). Alone reads the answers' column."""
+"""Answer the questions of a held-out split greedily and score the answers: the student before and after, with intervals.
+Leaves out: the rules of right and wrong (scorers.py), intervals (statistics.py). Nothing else reads the answers'
+column."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from trainer.evaluation.scorers import scorer_named
 from trainer.evaluation.statistics import Estimate, count_pairs, paired_difference, proportion
 from trainer.rollout.sample import answer
 from trainer.rollouts import RolloutConfig
+from viewgen.files import write_whole
 from viewgen.progress import Progress
 from viewgen.settings import STRICT
 from viewgen.viewset import StoredSample, ViewSet
@@ -26,7 +28,7 @@ from viewgen.viewset import StoredSample, ViewSet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalConfig:
-    """Which questions, how answered, how judged."""
+    """Questions of an evaluation, the length of answers, the scorer."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     split: str = "test"
@@ -54,7 +56,7 @@ class EvalConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class ScoredAnswer:
     """One held-out question and what the model made of it."""
 
     question_id: str
@@ -67,7 +69,7 @@ class Answered:
 
 
 def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[StoredSample]:
-    """The questions to ask, with their answers. Raises DataError when none has an answer."""
+    """Return the questions of the evaluation, with their answers. Raises DataError when none has an answer."""
     samples = of_kinds(views.samples(config.split, kinds, answers=True), config.question_kinds, "eval", views.path)
     samples = [sample for sample in samples if sample.answer is not None]
     if config.one_per_image:
@@ -88,11 +90,11 @@ def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[S
 
 def evaluate(
     student: Student, writer: PromptWriter, samples: Sequence[StoredSample], config: EvalConfig, kind: str, name: str
-) -> list[Answered]:
+) -> list[ScoredAnswer]:
     """Ask each question once, greedily, beside a view of the given kind ("" for the full image alone)."""
     rollout = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=config.max_new_tokens)
     right = scorer_named(config.scorer)
-    answered: list[Answered] = []
+    answered: list[ScoredAnswer] = []
     with Progress(f"evaluate {name}", len(samples), "questions") as progress:
         for start in range(0, len(samples), config.images_per_batch):
             rows = writer.write(samples[start : start + config.images_per_batch], (kind,))
@@ -109,8 +111,8 @@ def evaluate(
     return answered
 
 
-def _judged(sample: StoredSample, response: str, right: bool) -> Answered:
-    return Answered(
+def _judged(sample: StoredSample, response: str, right: bool) -> ScoredAnswer:
+    return ScoredAnswer(
         question_id=sample.question_id,
         image_id=sample.image_id,
         kind=sample.kind,
@@ -121,42 +123,43 @@ def _judged(sample: StoredSample, response: str, right: bool) -> Answered:
     )
 
 
-def accuracy(answered: Sequence[Answered]) -> dict[str, float]:
-    """Share of right answers with its 95 % interval (Wilson)."""
+def accuracy(answered: Sequence[ScoredAnswer]) -> dict[str, float]:
+    """Return the share of right answers with its 95 % interval (Wilson)."""
     share = proportion(sum(a.right for a in answered), len(answered))
     return {"accuracy": share.value, "low": share.low, "high": share.high, "num": len(answered)}
 
 
-def difference(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, float]:
-    """Gain in accuracy with the 95 % interval of the paired difference."""
+def difference(before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer]) -> dict[str, float]:
+    """Return the gain in accuracy with the 95 % interval of the paired difference."""
     assert [a.question_id for a in before] == [a.question_id for a in after], "pairs are of one question each"
     found: Estimate = paired_difference(count_pairs([a.right for a in before], [a.right for a in after]))
     return {"mean": found.value, "low": found.low, "high": found.high}
 
 
-def by_kind(before: Sequence[Answered], after: Sequence[Answered]) -> dict[str, Any]:
-    """Both accuracies for each of the source's sorts of question."""
+def by_kind(before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer]) -> dict[str, Any]:
+    """Return both accuracies for each question kind."""
     kinds = sorted({a.kind for a in before})
     pairs = {kind: ([a for a in b if a.kind == kind] for b in (before, after)) for kind in kinds}
     return {kind: dict(zip(("before", "after"), map(accuracy, both), strict=True)) for kind, both in pairs.items()}
 
 
-def write_answers(path: Path, answered: Sequence[Answered]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame([asdict(a) for a in answered]).write_parquet(path)
+def write_answers(path: Path, answered: Sequence[ScoredAnswer]) -> None:
+    """Write one row per answer as Parquet, whole or not at all."""
+    with write_whole(path) as partial:
+        pl.DataFrame([asdict(a) for a in answered]).write_parquet(partial)
 
 
-def read_answers(path: Path) -> list[Answered]:
-    """What write_answers wrote. Raises CheckpointError."""
+def read_answers(path: Path) -> list[ScoredAnswer]:
+    """Read the answers that write_answers wrote. Raises CheckpointError."""
     try:
-        return [Answered(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
+        return [ScoredAnswer(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
     except (OSError, TypeError, pl.exceptions.PolarsError) as error:
         said = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: cannot be read ({said}). Name another folder and run again.") from None
 
 
 def weights_by_right(rollouts: Path, samples: Sequence[StoredSample], scorer: str) -> dict[str, float]:
-    """Mean gate weight of right and of wrong rollouts that were kept, once training is over; empty without both.
+    """Return the mean gate weight of right and of wrong rollouts that were kept, after training; empty without both.
 
     `samples` come with answers: this looks back at a run, nothing of it reaches the training."""
     answers = {sample.question_id: sample.answer for sample in samples if sample.answer is not None}

@@ -31,7 +31,7 @@ _MOST_OPTIONS = 8
 
 
 def scorer_named(name: str) -> Scorer:
-    """The scorer of that name. Raises TrainerError, with the nearest known name, for any other."""
+    """Return the scorer of that name. Raises TrainerError, with the nearest known name, for any other."""
     if name in SCORERS:
         return SCORERS[name]
     near = difflib.get_close_matches(name, SCORERS, n=1)
@@ -40,28 +40,29 @@ def scorer_named(name: str) -> Scorer:
 
 
 def exact_match(answer: str, truth: str, options: Sequence[str] = ()) -> bool:
-    """The same words: letter case, punctuation, white space and the articles a, an, the do not count. Decimal points
+    """Compare words: letter case, punctuation, white space and the articles a, an, the do not count. Decimal points
     and minus signs do, so that 1.5 is not 15."""
     return normalised(answer) == normalised(truth)
 
 
 def multiple_choice(answer: str, truth: str, options: Sequence[str] = ()) -> bool:
-    """The letter that `read_choice` reads equals the one it reads in the truth, which may be a letter or an option's
-    text. Raises DataError when the truth names no option."""
+    """Compare the letter that `read_choice` reads with the one it reads in the truth, which may be a letter or an
+    option's text. Raises DataError when the truth names no option."""
     return read_choice(answer, options) == _readable(
         read_choice(truth, options), truth, "the letter or text of one option"
     )
 
 
 def number(answer: str, truth: str, options: Sequence[str] = ()) -> bool:
-    """The last number of the answer equals the truth's, as numbers: 7 = 7.0 = 07, 1,200 = 1200. Number words from zero
-    to twenty count when there is no digit. Units are not read. Raises DataError when the truth holds no number."""
+    """Compare the last number of the answer with the truth's, as numbers: 7 = 7.0 = 07, 1,200 = 1200. Number words
+    from zero to twenty count when there is no digit. Units are not read. Raises DataError when the truth holds no
+    number."""
     return read_number(answer) == _readable(read_number(truth), truth, "a number")
 
 
 def yes_no(answer: str, truth: str, options: Sequence[str] = ()) -> bool:
-    """The answer begins with yes or no, or holds only one of these words; that one equals the truth. Raises DataError
-    when the truth is neither."""
+    """Compare yes and no: the answer begins with one of them or holds only one. Raises DataError when the truth is
+    neither."""
     return read_yes_no(answer) == _readable(read_yes_no(truth), truth, "yes or no")
 
 
@@ -82,7 +83,7 @@ def normalised(text: str) -> str:
 
 
 def _counts(text: str, i: int) -> bool:
-    """Whether the character is more than punctuation; inside and before numbers, some punctuation is."""
+    """Return True for a character that is more than punctuation; inside and before numbers, some punctuation is."""
     before, after = text[i - 1 : i], text[i + 1 : i + 2]
     if text[i] in ".,:/" and before.isdigit() and after.isdigit():
         return True
@@ -92,7 +93,7 @@ def _counts(text: str, i: int) -> bool:
 
 
 def read_number(text: str) -> Decimal | None:
-    """The last number in digits, or else the last number word from zero to twenty; None without either."""
+    """Return the last number in digits, or else the last number word from zero to twenty; None without either."""
     digits = _DIGITS.findall(text)
     if digits:
         return Decimal(digits[-1].replace(",", "").replace("−", "-"))
@@ -110,7 +111,7 @@ def read_yes_no(text: str) -> str | None:
 
 
 def read_choice(text: str, options: Sequence[str] = ()) -> str | None:
-    """The letter of the option that the text settles on, or None. With no options given, the letters are A to H.
+    """Return the letter of the option that the text settles on, or None. With no options given, the letters are A to H.
 
     The first of these that applies decides:
     1. the text is one letter, or opens with one as a label ("B. blue") and labels no other;

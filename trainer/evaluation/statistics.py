@@ -1,5 +1,5 @@
-"""How sure are we? Intervals of a proportion and of a paired difference, and a paired test. Pure.
-Leaves out: what counts as right (scorers.py), what is compared with what (evaluate.py).
+"""Compute intervals of a proportion and of a paired difference, and a paired test. Pure.
+Leaves out: the rules of right and wrong (scorers.py), the choice of what to compare (evaluate.py).
 
 Proportions and differences lie in 0..1 and -1..1. "Paired" means the same questions, answered before and after."""
 
@@ -22,7 +22,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedCounts:
-    """How often each of two systems was right on the same questions."""
+    """Counts of right answers of two systems on the same questions."""
 
     both: int
     only_before: int

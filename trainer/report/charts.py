@@ -8,19 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-Number = float | int
+from viewgen.geometry import Number, Tick, nice_ticks, position, short
+
 Value = Number | None
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 50, 350, 10, 164
 """The plotting area within the view box."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A mark on an axis."""
-
-    at: float
-    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +46,7 @@ class Chart:
 
 
 def draw_chart(title: str, unit: str, steps: Sequence[int], series: Mapping[str, Sequence[Value]]) -> Chart | None:
-    """A chart of series over steps, one value for each step; None when no value is finite."""
+    """Draw a chart of series over steps, one value for each step; None when no value is finite."""
     shown = {name: values for name, values in series.items() if any(map(is_number, values))}
     known = [value for values in shown.values() for value in values if is_number(value)]
     if not known:
@@ -63,10 +56,10 @@ def draw_chart(title: str, unit: str, steps: Sequence[int], series: Mapping[str,
     y_ticks = nice_ticks(min(known), max(known), 4)
 
     def x_of(step: Number) -> float:
-        return place(step, first, last, LEFT, RIGHT)
+        return position(step, first, last, LEFT, RIGHT)
 
     def y_of(value: Number) -> float:
-        return place(value, y_ticks[0], y_ticks[-1], BOTTOM, TOP)
+        return position(value, y_ticks[0], y_ticks[-1], BOTTOM, TOP)
 
     return Chart(
         title=title,
@@ -90,37 +83,12 @@ def _line(name: str, x: Sequence[Number], values: Sequence[Value], y_of: Callabl
 
 
 def is_number(value: object) -> TypeGuard[Number]:
-    """A finite number, and no bool."""
+    """Return True for a finite number that is no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def short(value: Number) -> str:
-    """Three digits that count, without an exponent where that stays short."""
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return text.replace("-", "−").replace("e−0", "e−")
-
-
-def place(value: Number, low: Number, high: Number, start: Number, end: Number) -> float:
-    """Where `value` falls when `low` to `high` is spread over `start` to `end`; the middle when low == high."""
-    share = (value - low) / (high - low) if high > low else 0.5
-    return round(start + share * (end - start), 2)
-
-
-def nice_ticks(low: Number, high: Number, num: int) -> list[float]:
-    """About `num` + 1 round numbers, evenly spaced, that reach from `low` or less to `high` or more."""
-    if low == high:
-        low, high = min(low, 0.0), max(high, 0.0) if high or low else 1.0
-    rough = (high - low) / num
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * round_one for round_one in (1, 2, 2.5, 5, 10) if power * round_one >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    # A multiple of a step like 0.1 is not exact: round to what the step can tell apart.
-    digits = max(0, 2 - math.floor(math.log10(step)))
-    return [round(index * step, digits) for index in range(first, last + 1)]
-
-
 def reach_of(num_steps: int) -> int:
-    """How many steps on either side the strong line of a chart is the mean of."""
+    """Return the number of steps on either side that the strong line of a chart averages."""
     return num_steps // 40
 
 
@@ -134,7 +102,7 @@ def moving_mean(values: Sequence[Value], reach: int) -> list[Value]:
 
 
 def svg_path(x: Sequence[Number], y: Sequence[Value]) -> str:
-    """The `d` of an SVG path through the points; a missing y breaks it, and a lone point is drawn as a dot."""
+    """Return the `d` of an SVG path through the points; a missing y breaks it, and a lone point is drawn as a dot."""
     runs: list[list[str]] = [[]]
     for at_x, at_y in zip(x, y, strict=True):
         if at_y is None:

@@ -3,24 +3,26 @@ and after. Opens from disk and loads nothing.
 Leaves out: the page's looks (page.html), the geometry of charts (charts.py), the README's picture (picture.py), and
 reading the run: run_folder.py says file by file and column by column what a run folder must hold.
 
-All that comes from data is escaped by the template; pictures are data URLs; a page stops growing at MOST_BYTES."""
+All that comes from data is escaped by the template; pictures are data URLs; a page stops growing at MAX_BYTES."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from trainer.report.charts import Chart, Number, Tick, Value, draw_chart, is_number, place, reach_of, short
+from trainer.report.charts import Chart, Value, draw_chart, is_number, reach_of
 from trainer.report.picture import SMALL_PX, PictureSource, gap_scale, readme_picture, strength, visible
-from trainer.report.run_folder import Group, RunFolder, Verdict
+from trainer.report.run_folder import Group, RunFolder, ScoredQuestion
+from viewgen.files import write_whole
+from viewgen.geometry import Number, Tick, position, short
+from viewgen.pages import page_template
 
 __all__ = ["CHARTS", "readme_picture", "write_report"]
 
@@ -30,22 +32,17 @@ NUM_GROUPS = 24
 """Questions whose rollouts are shown."""
 NUM_VERDICTS = 4
 """Questions shown for each way in which answers change."""
-MOST_BYTES = 18_000_000
-"""Of pictures; the page's text adds little."""
+MAX_BYTES = 18_000_000
+"""Bytes of images; the page's text adds little."""
 FULL_PX, VIEW_PX = 800, 400
 """Longest side, on the page, of a full image and of a view."""
 
 CHARTS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
-    (
-        "Accuracy on the selection split",
-        "share",
-        {"eval/accuracy": "accuracy", "eval/accuracy_low": "95 % interval from", "eval/accuracy_high": "to"},
-    ),
     ("Loss", "", {"loss": "loss"}),
     ("Divergence from the teacher", "nats", {"divergence": "divergence"}),
     ("Evidence score", "nats/token", {"gate/score_mean": "mean", "gate/score_std": "std"}),
     ("Gate weights", "", {"gate/weight_mean": "mean", "gate/weight_std": "std"}),
-    ("Weights at a bound", "share", {"gate/at_min_share": "least", "gate/at_max_share": "most"}),
+    ("Weights at a bound", "share", {"gate/at_min_share": "minimum", "gate/at_max_share": "maximum"}),
     ("Response length", "tokens", {"response_tokens": "tokens"}),
     ("Truncated answers", "share", {"truncated_share": "share"}),
     ("Gradient norm", "before clipping", {"grad_norm": "norm"}),
@@ -61,7 +58,6 @@ CHARTS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         "seconds",
         {"seconds/step": "step", "seconds/rollout": "rollout", "seconds/score": "score", "seconds/update": "update"},
     ),
-    ("Memory", "MB", {"peak_memory": "most so far"}),
 )
 """Title, unit, and metric -> its name in the chart."""
 
@@ -97,23 +93,23 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class QuestionCard:
     """A question in pictures, and what there is to say about it."""
 
-    about: Group | Verdict
+    about: Group | ScoredQuestion
     full: Embedded
     positive: Embedded
     negative: Embedded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class AnswerChange:
     """Held-out questions whose answers changed, or did not, in one way."""
 
     title: str
     num: int
-    """How many there are; `shown` are drawn from them by a hash of their ids."""
-    shown: tuple[Verdict, ...]
+    """Number of them; `shown` are drawn from them by a hash of their ids."""
+    shown: tuple[ScoredQuestion, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +124,7 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class AccuracyRow:
     """A line of the accuracy plot."""
 
     label: str
@@ -144,7 +140,14 @@ def write_report(run_dir: Path) -> Path:
     changed = changes(run.verdicts)
     cards = _cards(pictures, [*groups, *(verdict for change in changed for verdict in change.shown)])
     scale = gap_scale(groups)
-    page = _template().render(
+    filters: dict[str, Callable[..., object]] = {
+        "short": short,
+        "percent": percent,
+        "signed": signed,
+        "visible": visible,
+    }
+    template = page_template(Path(__file__).with_name(TEMPLATE), filters, {"number": is_number})
+    page = template.render(
         title=run.facts.get("name") or run_dir.resolve().name,
         summary=run.summary,
         rows=accuracy_rows(run.summary),
@@ -163,16 +166,9 @@ def write_report(run_dir: Path) -> Path:
         settings=list(flat(run.facts.get("config", {}))),
         versions=flat(run.facts.get("versions", {})),
     )
-    partial = run_dir / f"{PAGE}.partial"
-    partial.write_text(page, encoding="utf-8")
-    return partial.replace(run_dir / PAGE)
-
-
-def _template() -> Any:  # noqa: ANN401 - jinja2's Template.render takes and gives anything
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"short": short, "percent": percent, "signed": signed, "visible": visible}
-    environment.tests |= {"number": is_number}
-    return environment.from_string(Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8"))
+    with write_whole(run_dir / PAGE) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return run_dir / PAGE
 
 
 def percent(share: Number) -> str:
@@ -189,7 +185,7 @@ def signed(value: Value, num_digits: int) -> str:
 
 
 def draw_charts(metrics: Sequence[Mapping[str, float]]) -> list[Chart]:
-    """The charts of CHARTS that have values, then one for every other metric, by name."""
+    """Draw the charts of CHARTS that have values, then one for every other metric, by name."""
     steps = [int(step["step"]) for step in metrics]
     named = {metric for _, _, series in CHARTS for metric in series}
     others = sorted({name for step in metrics for name in step} - named - {"step"})
@@ -201,7 +197,7 @@ def draw_charts(metrics: Sequence[Mapping[str, float]]) -> list[Chart]:
     return drawn
 
 
-def accuracy_rows(summary: Mapping[str, Any]) -> list[Row]:
+def accuracy_rows(summary: Mapping[str, Any]) -> list[AccuracyRow]:
     """Before and after, over all questions and by kind; then what the model reached when shown a view as well."""
     by_kind = summary.get("by_kind", {})
     # A single kind would repeat the first row.
@@ -210,7 +206,7 @@ def accuracy_rows(summary: Mapping[str, Any]) -> list[Row]:
     found += [(kind or "no kind", _dots(by_kind[kind], "before", "after")) for kind in kinds]
     found += [(f"Before, with {role} view", _dots(summary, f"with_{role}_view")) for role in ("positive", "negative")]
     drawn = [(label, dots) for label, dots in found if dots]
-    return [Row(label=label, y=ROW_PX * index, dots=dots) for index, (label, dots) in enumerate(drawn)]
+    return [AccuracyRow(label=label, y=ROW_PX * index, dots=dots) for index, (label, dots) in enumerate(drawn)]
 
 
 def _dots(accuracies: Mapping[str, Any], *keys: str) -> tuple[Dot, ...]:
@@ -224,11 +220,11 @@ def _dot(css: str, found: Mapping[str, Any]) -> Dot:
 
 
 def _on_axis(share: Number) -> float:
-    return place(share, 0.0, 1.0, *AXIS_PX)
+    return position(share, 0.0, 1.0, *AXIS_PX)
 
 
-def changes(verdicts: Sequence[Verdict]) -> list[Change]:
-    """The four ways in which an answer can change, with some questions of each; empty without verdicts."""
+def changes(verdicts: Sequence[ScoredQuestion]) -> list[AnswerChange]:
+    """Group answers by the four ways in which they can change, with some questions of each; empty without verdicts."""
     titles = {
         (False, True): "wrong before, right after",
         (True, False): "right before, wrong after",
@@ -239,15 +235,17 @@ def changes(verdicts: Sequence[Verdict]) -> list[Change]:
     drawn = sorted(verdicts, key=lambda verdict: hashlib.sha256(verdict.question_id.encode()).digest())
     found = {way: [v for v in drawn if (v.was_right, v.is_right) == way] for way in titles}
     return [
-        Change(title=title, num=len(found[way]), shown=tuple(found[way][:NUM_VERDICTS]))
+        AnswerChange(title=title, num=len(found[way]), shown=tuple(found[way][:NUM_VERDICTS]))
         for way, title in titles.items()
         if verdicts
     ]
 
 
-def _cards(pictures: PictureSource, wanted: Sequence[Group | Verdict]) -> dict[Group | Verdict, Card]:
-    """As many cards, in order, as MOST_BYTES of pictures allow."""
-    cards: dict[Group | Verdict, Card] = {}
+def _cards(
+    pictures: PictureSource, wanted: Sequence[Group | ScoredQuestion]
+) -> dict[Group | ScoredQuestion, QuestionCard]:
+    """As many cards, in order, as MAX_BYTES of pictures allow."""
+    cards: dict[Group | ScoredQuestion, QuestionCard] = {}
     num_bytes = 0
     for about in wanted:
         found = pictures.of(about.question_id)
@@ -257,14 +255,15 @@ def _cards(pictures: PictureSource, wanted: Sequence[Group | Verdict]) -> dict[G
             embed(found.negative, VIEW_PX),
         )
         num_bytes += len(full.href) + len(positive.href) + len(negative.href)
-        if num_bytes > MOST_BYTES:
+        if num_bytes > MAX_BYTES:
             break
-        cards[about] = Card(about=about, full=full, positive=positive, negative=negative)
+        cards[about] = QuestionCard(about=about, full=full, positive=positive, negative=negative)
     return cards
 
 
 def embed(image: Image.Image, longest_px: int, boxes: tuple[tuple[int, int, int, int], ...] = ()) -> Embedded:
-    """The image as a data URL: a small one without loss (PNG), a large one shrunk (JPEG); boxes stay as they are."""
+    """Return the image as a data URL: a small one without loss (PNG), a large one shrunk (JPEG); boxes stay as they
+    are."""
     is_small = max(image.size) <= SMALL_PX
     shown = image if is_small else image.copy()
     shown.thumbnail((max(longest_px, SMALL_PX), max(longest_px, SMALL_PX)))

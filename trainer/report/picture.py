@@ -19,7 +19,7 @@ WIDTH, MARGIN = 1200, 40
 FULL_PX, VIEW_PX = (496, 496), (288, 288)
 """Room for the full image, and for a view."""
 RIGHT_PX, TOKENS_PX = 568, 748
-"""Where the right half starts, and in it the answers."""
+"""Left edges of the right half, and in it of the answers."""
 QUESTION_PX = 32
 INK, GREY, PAPER, FRAME, EVIDENCE = "#1a1c1f", "#6b7077", "#ffffff", "#d5d9de", "#e8a100"
 POSITIVE_RGB, NEGATIVE_RGB = (47, 111, 208), (208, 74, 47)
@@ -32,7 +32,7 @@ DRAWABLE = {"⏎": "\\n", "␣": "_", "∅": ""}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionPictures:
-    """What the student sees, and what the teacher sees beside it."""
+    """Full image of a question, and the views that the teacher sees beside it."""
 
     full: Image.Image
     boxes: tuple[tuple[int, int, int, int], ...]
@@ -45,14 +45,14 @@ class PictureSource:
     """The pictures of a run's view set, by question."""
 
     def __init__(self, run: RunFolder) -> None:
-        """Raises ShardError for a view set that cannot be read, TrainerError when run.json names none."""
+        """Open the view set of a run. Raises ShardError when it cannot be read, TrainerError when run.json names none."""
         self._view_set = ViewSet.open(run.view_set)
         self._kinds = (str(run.facts.get("positive", "crop")), str(run.facts.get("negative", "off_region")))
         samples = (self._view_set.samples(split, self._kinds) for split in self._view_set.splits())
         self._samples: dict[str, StoredSample] = {s.question_id: s for some in samples for s in some}
 
     def of(self, question_id: str) -> QuestionPictures:
-        """Raises TrainerError for a question that the view set lacks."""
+        """Return the images of a question. Raises TrainerError for one that the view set lacks."""
         if question_id not in self._samples:
             where = self._view_set.path
             raise TrainerError(f"{where}: has no question {question_id!r}. Correct view_set in the run's run.json.")
@@ -66,7 +66,7 @@ class PictureSource:
 
 
 def gap_scale(groups: Iterable[Group]) -> float:
-    """The gap in nats that is drawn in full colour: 19 of 20 gaps are smaller. At least 0.1."""
+    """Return the gap in nats that is drawn in full colour: 19 of 20 gaps are smaller. At least 0.1."""
     gaps = sorted(
         abs(gap)
         for group in groups
@@ -94,7 +94,7 @@ def readme_picture(run_dir: Path, out: Path) -> Path:
 
 
 def draw_group(group: Group, pictures: QuestionPictures) -> Image.Image:
-    """The picture of one group: the full image at the left; at its right both views, and the answers below them."""
+    """Draw one group: the full image at the left; at its right both views, and the answers below them."""
     canvas = Image.new("RGB", (WIDTH, 1400), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((MARGIN, MARGIN), _cut_off(draw, group.question, WIDTH - 2 * MARGIN), INK, _font(QUESTION_PX))
@@ -128,7 +128,7 @@ def _draw_picture(
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, y: int, scale: float) -> int:
-    """What bars and colours mean; returns where the answers start."""
+    """Draw the legend; return the top of the answers."""
     draw.text((RIGHT_PX, y), "weight", GREY, _font(18))
     draw.text((TOKENS_PX, y), "answer", GREY, _font(18))
     draw.text((TOKENS_PX + 80, y + 1), f"-{scale:.1f}", GREY, _font(16))
@@ -139,7 +139,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, y: int, scale: float) -> int:
 
 
 def _draw_answer(draw: ImageDraw.ImageDraw, sibling: Sibling, num: int, y: int, scale: float) -> int:
-    """Returns where the next one starts. The bar's full length is weight 2; `num` siblings gave this answer."""
+    """Draw one answer; return the top of the next. The bar's full length is weight 2; `num` siblings gave this answer."""
     draw.rectangle((RIGHT_PX, y + 8, RIGHT_PX + 100, y + 28), fill="#eef0f2")
     if (length := round(50 * min(sibling.weight, 2.0))) > 0:
         draw.rectangle((RIGHT_PX, y + 8, RIGHT_PX + length, y + 28), fill="#3a4048")
@@ -161,7 +161,7 @@ def _draw_answer(draw: ImageDraw.ImageDraw, sibling: Sibling, num: int, y: int, 
 
 
 def fit(image: Image.Image, room: tuple[int, int]) -> Image.Image:
-    """The image as large as the room allows: small ones in hard pixels, at whole multiples; large ones smoothly."""
+    """Fit the image into the room: small ones in hard pixels, at whole multiples; large ones smoothly."""
     scale = min(room[0] / image.width, room[1] / image.height)
     if max(image.size) <= SMALL_PX and scale > 1:
         times = math.floor(scale)
@@ -171,12 +171,12 @@ def fit(image: Image.Image, room: tuple[int, int]) -> Image.Image:
 
 
 def strength(gap: float | None, scale: float) -> float:
-    """The gap as a share of the scale, -1 to 1; 0 for one that is missing or not finite."""
+    """Return the gap as a share of the scale, -1 to 1; 0 for one that is missing or not finite."""
     return max(-1.0, min(1.0, gap / scale)) if gap is not None and math.isfinite(gap) else 0.0
 
 
 def visible(token: str) -> str:
-    """A token with its line ends and blanks shown."""
+    """Return a token with its line ends and blanks shown."""
     return token.replace("\n", "⏎") if token.strip() else token.replace("\n", "⏎").replace(" ", "␣") or "∅"
 
 

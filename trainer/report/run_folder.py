@@ -79,7 +79,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ScoredQuestion:
     """One held-out question, answered before and after."""
 
     question_id: str
@@ -103,13 +103,13 @@ class RunFolder:
     """One per step, in order of the file, finite or not; empty when there are none."""
     summary: Mapping[str, Any]
     """evals/summary.json; empty when there is none."""
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[ScoredQuestion, ...]
     """Questions that were answered both before and after; empty when either is missing."""
     rollout_files: tuple[Path, ...]
 
     @classmethod
     def read(cls, path: Path) -> RunFolder:
-        """Raises TrainerError, one line, when the folder holds no run or something in it is broken."""
+        """Read a run folder. Raises TrainerError, one line, when it holds no run or something in it is broken."""
         if not (path / "run.json").is_file():
             raise TrainerError(f"{path}: holds no run.json, so it is no run. Give the folder that `trainer run` wrote.")
         return cls(
@@ -123,7 +123,7 @@ class RunFolder:
 
     @property
     def view_set(self) -> Path:
-        """Where the pictures are. Raises TrainerError when run.json does not say."""
+        """Return the path of the view set. Raises TrainerError when run.json does not say."""
         if not isinstance(named := self.facts.get("view_set"), str):
             raise TrainerError(f"{self.path / 'run.json'}: names no view_set. Add the path of the run's view set.")
         return below if (below := self.path / named).is_dir() else Path(named)
@@ -149,7 +149,7 @@ def evenly(items: tuple[Path, ...], num: int) -> list[Path]:
 
 
 def read_groups(path: Path) -> list[Group]:
-    """The groups of one rollout file, in order of the file. Raises TrainerError."""
+    """Read the groups of one rollout file, in order of the file. Raises TrainerError."""
     columns = ["question_id", "question", "step", "sibling", "response", "tokens", "gap", "score", "advantage"]
     rows = _read_table(path, [*columns, "weight", "truncated"])
     groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
@@ -173,7 +173,7 @@ def _sibling(row: Mapping[str, Any]) -> Sibling:
     )
 
 
-def _read_verdicts(before: Path, after: Path) -> tuple[Verdict, ...]:
+def _read_verdicts(before: Path, after: Path) -> tuple[ScoredQuestion, ...]:
     if not (before.is_file() and after.is_file()):
         return ()
     columns = ["question_id", "kind", "question", "answer", "response", "right"]
@@ -184,7 +184,7 @@ def _read_verdicts(before: Path, after: Path) -> tuple[Verdict, ...]:
         maintain_order="left",
     )
     return tuple(
-        Verdict(
+        ScoredQuestion(
             question_id=row["question_id"],
             kind=row["kind"],
             question=row["question"],

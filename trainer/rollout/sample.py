@@ -1,4 +1,4 @@
-"""Sample answers with the model at hand: every prompt is read once, its state copied for each sibling, and prompts of all
+"""Sample answers with our own engine: every prompt is read once, its state copied for each sibling, and prompts of all
 lengths decode together. Finished rows leave the batch.
 Leaves out: scoring (engine/models.py).
 
@@ -37,7 +37,7 @@ def sample_rollouts(
     banned_ids: Collection[int],
     generator: Generator,
 ) -> Rollouts:
-    """G answers to each prompt, row q of `prompts`.
+    """Sample G answers to each prompt, row q of `prompts`.
 
     `banned_ids` are not sampled (image placeholders would break positions); any of `eos_ids` ends an answer. Equal
     seeds give equal answers on one kind of device."""
@@ -80,7 +80,8 @@ def sample_rollouts(
 
 
 def _on_device(generator: Generator, device: torch.device) -> Generator:
-    """A generator where the logits are, seeded by the given one: a number per token of a vocabulary is much to carry."""
+    """Return a generator on the device of the logits, seeded by the given one: a number per token of a vocabulary is
+    much to carry."""
     if generator.device == device:
         return generator
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -90,7 +91,7 @@ def _on_device(generator: Generator, device: torch.device) -> Generator:
 def _draw(
     plain_NV: Float[Tensor, "N V"], temperature: float, banned_ids: Collection[int], generator: Generator
 ) -> tuple[Int[Tensor, " N"], Float[Tensor, " N"]]:
-    """One token per row and its log-prob under the distribution it was drawn from."""
+    """Draw one token per row, with its log-prob under the distribution it was drawn from."""
     allowed_NV = plain_NV.clone()
     allowed_NV[:, list(banned_ids)] = -torch.inf
     if temperature == 0:

@@ -1,6 +1,6 @@
-"""What a view shows of the evidence, and in what else it differs from the positive view of its question: measured in
-pixels beside the cutting (measure), then by the models that searched for the evidence, which read every view (Auditor).
-Leaves out: making views (views.py), the pixel measures one by one (measures.py), what is too much (flags.py).
+"""Measure how much of the evidence a view shows, and in what else it differs from the positive view of its question: in
+pixels, next to the cutting (measure), then by the models that searched for the evidence, which read every view (Auditor).
+Leaves out: making views (views/), the pixel measures one by one (measures.py), thresholds (flags.py).
 
 Boxes are x0, y0, x1, y1 in pixels of the upright RGB image, far edges outside."""
 
@@ -25,7 +25,7 @@ from viewgen.audit.measures import (
     perceptual_hash,
     sharpness,
 )
-from viewgen.audit.readings import Asked, Looked, best_scores, phrase_logits, picture_name
+from viewgen.audit.readings import ImagePhrase, ImagePhrases, best_scores, image_name, phrase_logits
 from viewgen.boxes import Box, containment, iou
 from viewgen.decode import decode
 from viewgen.detectors import Detector
@@ -38,7 +38,7 @@ _OUTSIDE = Kind(name="outside", role="negative", make=cut_at, about="")
 
 
 def measure(views: Sequence[View], evidence: Evidence) -> tuple[View, ...]:
-    """The views with their pixel measures; each is compared with the first positive view of its evidence box.
+    """Return the views with their pixel measures; each is compared with the first positive view of its evidence box.
 
     Looks at View.pixels, where they are kept, else at the encoded picture. Expects one positive view at least."""
     looks = [_look(view) for view in views]
@@ -60,7 +60,7 @@ def partners_of(views: Sequence[View]) -> list[int]:
     return [firsts.get(view.params.get("evidence_box", 0), positives[0]) for view in views]
 
 
-def picture(view: View) -> Image.Image | None:
+def image_of(view: View) -> Image.Image | None:
     """Its pixels; None for a view that shows nothing at all."""
     if view.pixels is None and view.image is not None:
         return decode(view.image)
@@ -86,7 +86,7 @@ class _Look:
 
 
 def _look(view: View) -> _Look:
-    shown = picture(view)
+    shown = image_of(view)
     if shown is None:
         return _Look(view, _place(view), None)
     grey = grey_levels(shown)
@@ -94,7 +94,7 @@ def _look(view: View) -> _Look:
 
 
 def _place(view: View) -> Box:
-    """Where it was cut; a view without a box is as large as the image."""
+    """Return the box of the cut; a view without one is as large as the image."""
     return view.box or Box(0, 0, max(view.width_px, 1), max(view.height_px, 1))
 
 
@@ -112,7 +112,7 @@ def _audit(look: _Look, base: _Look, evidence: Evidence, originals: Sequence[_Lo
         evidence_overlap=share,
         evidence_iou=max(iou(box, look.place) for box in evidence.boxes) if share else 0.0,
         sharpness=look.sharpness,
-        # Rounding to whole levels alone makes about 1.7 levels squared: below 1, two pictures are equally flat.
+        # Rounding to whole levels alone makes about 1.7 levels squared: below 1, two images are equally flat.
         sharpness_ratio=max(look.sharpness, 1.0) / max(base.sharpness, 1.0),
         same_size=(look.view.width_px, look.view.height_px) == (base.view.width_px, base.view.height_px),
         same_encoding=_encoding(look.view) == _encoding(base.view),
@@ -154,7 +154,7 @@ def _unmasked(look: _Look, box: Box, originals: Sequence[_Look]) -> float:
 
 
 def _before(box: Box, originals: Sequence[_Look]) -> UInt8[np.ndarray, "h w"] | None:
-    """What the image shows in this box, if a positive shows it whole."""
+    """Return the grey levels of the image in this box, if a positive shows it whole."""
     parts = (own.part(box) for own in originals)
     return next((part for part in parts if part is not None), None)
 
@@ -174,10 +174,10 @@ class Auditor:
 
         Expects views that were measured, with pixels or encoded. Equal images are read once per call."""
         faces = [_faces(record) for record in records] if self.reads_pixels else [()] * len(records)
-        pictures = {face.asked: face.image for each in faces for face in each if face}
-        scores = best_scores(self.detector, pictures) if self.detector and self._detects else {}
+        images = {face.asked: face.image for each in faces for face in each if face}
+        scores = best_scores(self.detector, images) if self.detector and self._detects else {}
         logits = (
-            phrase_logits(self.retriever, pictures, self.config.shift_px) if self.retriever and self._compares else {}
+            phrase_logits(self.retriever, images, self.config.shift_px) if self.retriever and self._compares else {}
         )
         return [
             _judged(_read(record, each, scores, logits) if each else record, self.config)
@@ -200,21 +200,24 @@ class Auditor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Face:
-    """What of a view the models are shown."""
+    """The image of a view, and the phrases that models read it for."""
 
     image: Image.Image
-    asked: Asked
+    asked: ImagePhrases
     """Its name, with all phrases of the question."""
 
 
 def _faces(record: QuestionRecord) -> tuple[_Face | None, ...]:
-    shown = (picture(view) for view in record.views)
+    shown = (image_of(view) for view in record.views)
     texts = record.phrase_texts
-    return tuple(_Face(image=image, asked=(picture_name(image), texts)) if image else None for image in shown)
+    return tuple(_Face(image=image, asked=(image_name(image), texts)) if image else None for image in shown)
 
 
 def _read(
-    record: QuestionRecord, faces: Sequence[_Face | None], scores: Mapping[Asked, float], logits: Mapping[Looked, float]
+    record: QuestionRecord,
+    faces: Sequence[_Face | None],
+    scores: Mapping[ImagePhrases, float],
+    logits: Mapping[ImagePhrase, float],
 ) -> QuestionRecord:
     """Return the record with the readings of the models in the audits of its views."""
     views = list(record.views)

@@ -69,9 +69,9 @@ class AuditConfig:
     """A negative whose sharpness is more than this many times the positive's, or fewer than one in so many, differs in
     it; 1 or more. Ours: half the resolution makes a photograph about 6 times less sharp."""
     use_detector: bool = True
-    """Whether the detector, where the build has one, reads every view again: as slow as looking for regions, per view."""
+    """Read every view again with the detector, where the build has one: per view as slow as finding regions."""
     use_similarity: bool = True
-    """Whether the OpenCLIP model, where the build has one, compares every view with the phrases."""
+    """Compare every view with the phrases by the OpenCLIP model, where the build has one."""
     shift_px: int = 0
     """Step, in pixels, by which views up to a tile in size are shifted every way before they are compared, the best copy
     counting; 0 for not at all. For models that know things in the middle of a tile only; (side / shift_px)² times as

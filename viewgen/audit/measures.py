@@ -1,8 +1,8 @@
-"""What a picture is like, in numbers that need no model: how sharp, how alike another, how encoded. Pure.
-Leaves out: which picture is compared with which (audit.py), and which difference is too large (flags.py).
+"""Measure images without a model: sharpness, perceptual hash, detail kept, encoding. Pure.
+Leaves out: the choice of the image to compare with (auditor.py), thresholds (flags.py).
 
 Grey levels are 0 to 255. Sums are of whole numbers, so that every machine finds the same figure.
-H x W are the pixels of a picture, N x N those of its thumbnail, K x K the frequencies looked at."""
+H x W are the pixels of an image, N x N those of its thumbnail, K x K the frequencies of the hash."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sharpness(grey: UInt8[np.ndarray, "H W"]) -> float:
 
 
 def detail_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"]) -> float:
-    """How much of the fine detail before is there after: the squared correlation of both Laplacians, 0 to 1.
+    """Return the share of the fine detail that is kept: the squared correlation of both Laplacians, 0 to 1.
 
     Nothing is kept where there was none."""
     if min(before.shape) < 3:
@@ -73,7 +73,7 @@ def edges_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"]
 
 
 def _laplacian(grey: UInt8[np.ndarray, "H W"]) -> Float[np.ndarray, " inner"]:
-    """Of the inner pixels. Whole numbers: their sums, below 2^53, are exact in any order."""
+    """Return the Laplacian of the inner pixels. Whole numbers: their sums, below 2^53, are exact in any order."""
     levels = grey.astype(np.int16)
     found = levels[:-2, 1:-1] + levels[2:, 1:-1]
     found += levels[1:-1, :-2]
@@ -102,7 +102,8 @@ def hash_distance(first: int, second: int) -> int:
 
 @cache
 def _dct() -> tuple[Float[np.ndarray, "K N"], Int[np.ndarray, " bits"]]:
-    """The first rows of the orthonormal DCT-II, and where in K x K the lowest frequencies lie, the mean left out."""
+    """Return the first rows of the orthonormal DCT-II, and a mask of the lowest frequencies in K x K, the mean left
+    out."""
     frequencies = np.arange(_NUM_FREQUENCIES)
     basis_KN = np.cos(np.pi / _THUMB_PX * np.outer(frequencies, np.arange(_THUMB_PX) + 0.5)) * np.sqrt(2 / _THUMB_PX)
     basis_KN[0] /= np.sqrt(2)

@@ -1,7 +1,7 @@
-"""What models make of pictures: the detector's best score, the OpenCLIP model's logits. Equal pictures are read once.
-Leaves out: which pictures, and what the numbers mean for a view (audit.py).
+"""Read views with models: the detector's best score, the OpenCLIP model's logits. Equal images are read once.
+Leaves out: the choice of images, and the meaning of the numbers for a view (auditor.py).
 
-A picture is named by a hash of its pixels. Logits are nats."""
+An image is named by a hash of its pixels. Logits are nats."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from PIL import Image
 from viewgen.detectors import Ask, Detector
 from viewgen.retrieval.retriever import Retriever
 
-Asked = tuple[str, tuple[str, ...]]
+ImagePhrases = tuple[str, tuple[str, ...]]
 """A picture, and the phrases that it is read for."""
-Looked = tuple[str, str]
+ImagePhrase = tuple[str, str]
 """A picture, and one phrase."""
 
 
-def picture_name(image: Image.Image) -> str:
+def image_name(image: Image.Image) -> str:
     """Equal for equal pixels and sizes alone."""
     return blake2b(image.tobytes(), digest_size=16, key=f"{image.width} x {image.height}".encode()).hexdigest()
 
 
-def best_scores(detector: Detector, pictures: Mapping[Asked, Image.Image]) -> dict[Asked, float]:
-    """The highest score of any of the phrases in each picture; 0 where the detector finds none of them."""
+def best_scores(detector: Detector, pictures: Mapping[ImagePhrases, Image.Image]) -> dict[ImagePhrases, float]:
+    """Return the highest score of any of the phrases in each image; 0 where the detector finds none of them."""
     found = detector.detect([Ask(image=image, phrases=phrases) for (_, phrases), image in pictures.items()])
     return {key: max((box.score for box in boxes), default=0.0) for key, boxes in zip(pictures, found, strict=True)}
 
 
 def phrase_logits(
-    retriever: Retriever, pictures: Mapping[Asked, Image.Image], shift_px: int = 0
-) -> dict[Looked, float]:
+    retriever: Retriever, pictures: Mapping[ImagePhrases, Image.Image], shift_px: int = 0
+) -> dict[ImagePhrase, float]:
     """(picture, phrase) -> logit of the picture, or of the best tile of a large one.
 
     With shift_px, of the best of a small picture's copies that are shifted in such steps (shifted)."""
@@ -45,7 +45,7 @@ def phrase_logits(
         for copy in (shifted(image, shift_px) if shift_px and max(image.size) <= most else [image])
     ]
     found = retriever.similarity([copy for _, copy in reads], [(phrase,) for (_, phrase), _ in reads])
-    logits: dict[Looked, float] = {}
+    logits: dict[ImagePhrase, float] = {}
     for (key, _), logit in zip(reads, found, strict=True):
         assert logit is not None, "a phrase was given"
         logits[key] = max(logit, logits.get(key, logit))
@@ -53,7 +53,8 @@ def phrase_logits(
 
 
 def shifted(image: Image.Image, step_px: int) -> list[Image.Image]:
-    """Copies of an RGB picture moved by multiples of step_px, up to half its sides each way, its edge pixels repeated.
+    """Return copies of an RGB image moved by multiples of step_px, up to half its sides each way, its edge pixels
+    repeated.
 
     A model that only knows things in the middle of a tile sees what stands at the edge in one of them."""
     down, across = image.height // 2, image.width // 2

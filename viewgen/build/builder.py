@@ -1,5 +1,5 @@
-"""A recipe -> a view set: read questions, hash images, plan parts, make each of them, write it.
-Leaves out: how a part is made (stages.py); what it is made from and when it is made again (plan.py).
+"""Build the view set of a recipe: read questions, hash images, plan parts, run the stages of each, write it.
+Leaves out: the stages (stages.py), the plan and its fingerprints (plan.py).
 
 A killed build goes on after its last finished part, and ends with the same bytes as one that was never killed."""
 
@@ -16,13 +16,13 @@ from viewgen.build.plan import ImageFile, PartTask, Plan, hash_image_file, open_
 from viewgen.build.stages import BuildContext, run_stages
 from viewgen.build.workers import Workers, ahead
 from viewgen.errors import ModelError, ReviewsError
-from viewgen.files import beside
+from viewgen.files import write_whole
 from viewgen.grounding.regions import RegionFinder, region_finder
 from viewgen.phrases import phrase_finder
 from viewgen.progress import Progress, Stream, counted
 from viewgen.records import ImageRecord, Question
 from viewgen.source.recipe import read_questions, root_of
-from viewgen.source.reviews import Verdict, read_reviews
+from viewgen.source.reviews import Review, read_reviews
 from viewgen.viewset.card import card
 from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
 from viewgen.viewset.shards import table_path, write_table
@@ -31,7 +31,7 @@ from viewgen.viewset.tables import part_tables
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """What a build may be told beside its recipe."""
+    """Options of a build that shape no content of its view set."""
 
     force: bool = False
     """Rebuild every part of an existing view set."""
@@ -45,15 +45,15 @@ class BuildOptions:
     num_workers: int = os.cpu_count() or 1
     """Processes that cut, encode and measure views; with 0 this one does."""
     progress_out: Stream | None = None
-    """Where progress is said; standard error when not given."""
+    """Stream of the progress lines; standard error when not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildReport:
-    """What a build did."""
+    """Counts of a finished build."""
 
     num_parts: int
-    """Of the finished view set."""
+    """Parts of the finished view set."""
     num_made: int
     num_reused: int
     """Parts that were finished already."""
@@ -103,7 +103,7 @@ def build_views(
 
 
 def load_finder(config: BuildConfig, recipe: Path) -> RegionFinder:
-    """The models that the settings ask for. Raises ModelError when one cannot be loaded."""
+    """Load the models that the settings name. Raises ModelError when one cannot be loaded."""
     views = config.views
     needs_tiles = views.needs_tiles or views.needs_vectors
     try:
@@ -115,8 +115,8 @@ def load_finder(config: BuildConfig, recipe: Path) -> RegionFinder:
         raise ModelError(f"{recipe}: {what} needs the OpenCLIP model of [retrieval]. {error}") from None
 
 
-def reviews_of(questions: Sequence[Question], path: Path | None) -> Mapping[str, Verdict]:
-    """The verdicts in a file, none without one. Raises ReviewsError when one is about a question of another source."""
+def reviews_of(questions: Sequence[Question], path: Path | None) -> Mapping[str, Review]:
+    """Read the verdicts in a file; none without one. Raises ReviewsError when one is about a question of another source."""
     if path is None:
         return {}
     reviews = read_reviews(path)
@@ -130,7 +130,7 @@ def reviews_of(questions: Sequence[Question], path: Path | None) -> Mapping[str,
 def hash_images(
     questions: Sequence[Question], root: Path, config: BuildConfig, options: BuildOptions
 ) -> list[ImageFile]:
-    """Every image file that a question names, once."""
+    """Hash every image file that a question names, once."""
     paths = list(dict.fromkeys(question.image_path for question in questions))
     with Progress("hash", len(paths), "images", options.progress_out) as progress:
         files = ahead(lambda path: hash_image_file(path, root, config.images), paths, options.num_threads)
@@ -138,7 +138,7 @@ def hash_images(
 
 
 def parts_to_make(plan: Plan, manifest: Manifest, only: Sequence[int]) -> list[PartTask]:
-    """The parts that are not finished, or those of them that are in `only`."""
+    """Return the parts that are not finished, or those of them that are in `only`."""
     finished = {record.part for record in manifest.parts}
     return [part for part in plan.parts if part.part not in finished and (not only or part.part in only)]
 
@@ -156,7 +156,7 @@ def write_part(out: Path, manifest: Manifest, part: PartTask, images: Sequence[I
 
 
 def write_card(out: Path, manifest: Manifest) -> None:
-    """README.md, once every part is there."""
+    """Write README.md, once every part is there."""
     if manifest.is_complete:
-        with beside(out / "README.md") as partial:
+        with write_whole(out / "README.md") as partial:
             partial.write_text(card(manifest), encoding="utf-8")

@@ -1,5 +1,4 @@
-"""BuildConfig: one TOML file -> the settings of every stage. Each stage's settings stand beside the stage; here they
-are only put together.
+"""Put the settings of every stage together: one recipe is one BuildConfig. Each stage's own settings stand with the stage.
 Leaves out: command-line options, none of which shapes a view set's content."""
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from viewgen.views.cutting import ViewsConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildConfig:
-    """A whole recipe: what to read, and how each stage treats it."""
+    """A whole recipe: the source, and the settings of each stage."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -38,7 +37,7 @@ class BuildConfig:
     views: ViewsConfig = field(default_factory=ViewsConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     seed: int = 0
-    """Of everything random in the build: any whole number."""
+    """Seed of everything random in the build: any whole number."""
     images_per_part: int = 256
     """A part holds at most so many distinct images, 1 or more. Ours: a part is what is lost when a build is killed."""
     part_mb: float = 256.0
@@ -57,5 +56,5 @@ class BuildConfig:
 
 
 def read_config(recipe: Path) -> BuildConfig:
-    """The settings in a recipe. Raises SettingsError that names the file, the setting and the remedy."""
+    """Read the settings of a recipe. Raises SettingsError that names the file, the setting and the remedy."""
     return settings_from(read_toml(recipe), BuildConfig, recipe)

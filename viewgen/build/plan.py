@@ -1,6 +1,6 @@
-"""Which images and questions go into which part, and a fingerprint of all that each part is made from; and what an
-output folder already holds of such a plan, or why it belongs to another.
-Leaves out: doing the work (build.py). Every image file is hashed once here; equal files are one image."""
+"""Plan a build: divide images and questions among parts, with a fingerprint of all that each part is made from; and open an
+output folder that may hold finished parts of the same plan.
+Leaves out: doing the work (stages.py, builder.py). Every image file is hashed once here; equal files are one image."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 
 import viewgen
 from viewgen.build.config import BuildConfig
-from viewgen.decode import PictureError
+from viewgen.decode import UnusableImageError
 from viewgen.errors import ShardError
 from viewgen.progress import counted
 from viewgen.records import ImageRecord, Question, QuestionRecord, Rejection
 from viewgen.source.images import ImageConfig, read_image_file
-from viewgen.source.reviews import Verdict
+from viewgen.source.reviews import Review
 from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
 from viewgen.viewset.shards import file_fault, file_record, table_path
@@ -55,7 +55,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartTask:
-    """What one part is made from."""
+    """Inputs of one part."""
 
     part: int
     images: tuple[ImageRecord, ...]
@@ -79,9 +79,9 @@ def hash_image_file(path: str, root: Path, config: ImageConfig) -> ImageFile:
     pure = PurePath(path)
     try:
         if pure.is_absolute() or ".." in pure.parts:
-            raise PictureError("outside_root", "image_path leaves the recipe's root")
+            raise UnusableImageError("outside_root", "image_path leaves the recipe's root")
         data = read_image_file(root / pure, config)
-    except PictureError as error:
+    except UnusableImageError as error:
         refusal = Rejection(stage="images", reason=error.reason, message=error.what)
         return ImageFile(path=path, name=f"{path}: {error.reason}", num_bytes=0, refusal=refusal)
     return ImageFile(path=path, name=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
@@ -92,9 +92,9 @@ def plan_build(
     models: Mapping[str, str],
     questions: Sequence[Question],
     files: Sequence[ImageFile],
-    reviews: Mapping[str, Verdict],
+    reviews: Mapping[str, Review],
 ) -> Plan:
-    """Parts of at most images_per_part images and about part_mb, in the order of the image files."""
+    """Divide the images among parts of at most images_per_part images and about part_mb, in the order of the files."""
     made_by = {"viewgen": viewgen.__version__, "code": code_version(), **{name: version(name) for name in _LIBRARIES}}
     chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
@@ -112,7 +112,7 @@ def plan_build(
 
 
 def open_folder(out: Path, plan: Plan, force: bool, only: Sequence[int]) -> Manifest:
-    """The manifest to go on from, written to `out`: its finished parts stay, all others are to be made.
+    """Write and return the manifest to go on from: its finished parts stay, all others are to be made.
 
     With `force` none stays; those in `only` never do. Raises ShardError when `out` holds anything that this plan did
     not make, naming the setting that differs."""
@@ -137,13 +137,13 @@ def open_folder(out: Path, plan: Plan, force: bool, only: Sequence[int]) -> Mani
 
 
 def with_parts(manifest: Manifest, parts: Sequence[PartRecord]) -> Manifest:
-    """The manifest with these finished parts, put in order."""
+    """Return the manifest with these finished parts, in order."""
     return replace(manifest, parts=tuple(sorted(parts, key=lambda record: record.part)))
 
 
 @cache
 def code_version() -> str:
-    """Hash of the source files that shape tables, as they were when this process first asked."""
+    """Return the hash of the source files that shape tables, as they were when this process first asked."""
     folder = Path(viewgen.__file__).parent
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
     shaping = [name for name in names if not name.startswith(_NO_EFFECT)]
@@ -182,7 +182,7 @@ def _chunks(images: Sequence[ImageRecord], config: BuildConfig) -> Iterator[tupl
     yield tuple(chunk)
 
 
-def _part(number: int, images: tuple[ImageRecord, ...], common: str, reviews: Mapping[str, Verdict]) -> PartTask:
+def _part(number: int, images: tuple[ImageRecord, ...], common: str, reviews: Mapping[str, Review]) -> PartTask:
     made_from: list[Any] = [[image.key, [asdict(record.question) for record in image.questions]] for image in images]
     names = [record.question_id for image in images for record in image.questions]
     reviewed = [[name, asdict(reviews[name])] for name in names if name in reviews]
@@ -191,14 +191,14 @@ def _part(number: int, images: tuple[ImageRecord, ...], common: str, reviews: Ma
 
 
 def _compared(manifest: Manifest) -> dict[str, Any]:
-    """Everything but the sources that shapes the tables: dotted name -> value."""
+    """Return everything but the sources that shapes the tables: dotted name -> value."""
     config = {name: value for name, value in manifest.config.items() if name not in _NOT_COMPARED}
     others = {"schema_version": manifest.schema_version, "models": manifest.models, "made_by": manifest.made_by}
     return dict(_flat({**config, **others}))
 
 
 def _as_json(value: Any) -> Any:  # noqa: ANN401 - a setting of any type
-    """A setting as JSON holds it; JSON has no infinity."""
+    """Return a setting as JSON holds it; JSON has no infinity."""
     if isinstance(value, Mapping):
         return {name: _as_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -234,13 +234,13 @@ def _refuse_changed(out: Path, kept: Sequence[PartRecord], plan: Plan) -> None:
 
 
 def _is_whole(out: Path, record: PartRecord) -> bool:
-    """Judged by every byte, unlike a reader's look: what goes on from here is not looked at again."""
+    """Check a part byte by byte: unlike a reader, a build never looks at a finished part again."""
     files = [(name, table_path(out, name, record.part), record.files[name]) for name in TABLES]
     return all(not file_fault(path, name, said) and file_record(path) == said for name, path, said in files)
 
 
 def _remove_strays(out: Path, manifest: Manifest) -> None:
-    """Parts of an earlier, longer build, and what a killed one left half written."""
+    """Remove parts of an earlier, longer build, and half-written files of a killed one."""
     for table in TABLES:
         named = {table_path(out, table, part) for part in range(manifest.num_parts)}
         for path in (out / table).glob("part-*.parquet*"):

@@ -19,13 +19,13 @@ from viewgen.audit.auditor import Auditor
 from viewgen.build.config import BuildConfig
 from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
-from viewgen.decode import PictureError
+from viewgen.decode import UnusableImageError
 from viewgen.errors import RecipeError
-from viewgen.grounding.regions import AskedImage, RegionFinder
+from viewgen.grounding.regions import ImageQuery, RegionFinder
 from viewgen.phrases import PhraseFinder
 from viewgen.records import Donor, ImageRecord, Phrase, QuestionRecord, Region, Rejection
-from viewgen.source.images import open_picture
-from viewgen.source.reviews import REASON, STAGE, Verdict
+from viewgen.source.images import open_image
+from viewgen.source.reviews import REASON, STAGE, Review
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class BuildContext:
     workers: Workers
     num_threads: int
     """Threads that open images, 1 or more."""
-    reviews: Mapping[str, Verdict]
+    reviews: Mapping[str, Review]
     """Verdicts of reviewers, by question_id."""
 
 
@@ -139,19 +139,19 @@ def _open(image: ImageRecord, build: BuildContext) -> ImageRecord:
         return image
     path = build.root / image.source_path
     try:
-        picture = open_picture(path, build.config.images)
-    except PictureError as error:
+        decoded = open_image(path, build.config.images)
+    except UnusableImageError as error:
         why = Rejection(stage="images", reason=error.reason, message=error.what)
         return image.each(lambda record: replace(record, rejection=why))
-    if picture.sha256 != image.key:
+    if decoded.sha256 != image.key:
         raise RecipeError(f"{path}: changed while the build was running. Build again when the source is at rest.")
     opened = replace(
-        image, data=picture.data, width_px=picture.width_px, height_px=picture.height_px, pixels=picture.image
+        image, data=decoded.data, width_px=decoded.width_px, height_px=decoded.height_px, pixels=decoded.image
     )
     return opened.each(lambda record: replace(_reviewed(record, build.reviews), image_id=image.image_id))
 
 
-def _reviewed(record: QuestionRecord, reviews: Mapping[str, Verdict]) -> QuestionRecord:
+def _reviewed(record: QuestionRecord, reviews: Mapping[str, Review]) -> QuestionRecord:
     verdict = reviews.get(record.question_id)
     if verdict is None or not verdict.is_reject:
         return record
@@ -163,9 +163,9 @@ def _with_phrases(record: QuestionRecord, found: Mapping[str, tuple[Phrase, ...]
     return replace(record, phrases=phrases, rejection=None if phrases else NO_PHRASE)
 
 
-def _query(image: ImageRecord) -> AskedImage:
+def _query(image: ImageRecord) -> ImageQuery:
     assert image.pixels is not None, "a question is kept only where its image was opened"
-    return AskedImage(image=image.pixels, asked=tuple((record.question, record.phrases) for record in image.kept))
+    return ImageQuery(image=image.pixels, asked=tuple((record.question, record.phrases) for record in image.kept))
 
 
 def _with_regions(record: QuestionRecord, found: Mapping[str, tuple[Region, ...]]) -> QuestionRecord:

@@ -11,7 +11,8 @@ __all__ = ["Ask", "Detector", "DetectorConfig", "ScoredBox", "load_detector"]
 
 
 def load_detector(config: DetectorConfig) -> Detector:
-    """The detector that the settings name. Raises ModelError when its weights are missing or are not what it needs."""
+    """Load the detector that the settings name. Raises ModelError when its weights are missing or are not what it
+    needs."""
     # Model libraries take seconds to import: only when a model is asked for.
     if config.kind == "groundingdino":
         from viewgen.detectors.groundingdino import load_groundingdino

@@ -15,7 +15,7 @@ _ARTICLE = re.compile(r"^(?:the|a|an|this|that|these|those)\s+", re.IGNORECASE)
 
 
 def bare(phrase: str) -> str:
-    """The phrase without case, leading article and extra blanks: how annotations and phrases are compared."""
+    """Return the phrase without case, leading article and extra blanks, for comparing annotations with phrases."""
     return _ARTICLE.sub("", " ".join(phrase.split()).casefold())
 
 

@@ -33,7 +33,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """What a detector reads beside one picture."""
+    """Text that a detector reads with one image."""
 
     text: str
     pieces: tuple[Piece, ...]

@@ -37,7 +37,7 @@ _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 def load_groundingdino(
     config: DetectorConfig, architectures: Mapping[str, Architecture] = ARCHITECTURES
 ) -> TiledDetector:
-    """The detector, with the checkpoint and the tokenizer that the settings name.
+    """Load the detector, with the checkpoint and the tokenizer that the settings name.
 
     Raises ModelError when either is missing, or the checkpoint is not one of the named architecture."""
     device = device_of(config)

@@ -33,7 +33,7 @@ class Architecture:
     num_heads: tuple[int, int, int, int] = (3, 6, 12, 24)
     window_size: int = 7
     pretrain_img_size: int = 224
-    """Of the Swin backbone, in pixels; it shapes no weight."""
+    """Window of the Swin backbone, in pixels; it shapes no weight."""
     enc_layers: int = 6
     dec_layers: int = 6
     nheads: int = 8
@@ -43,7 +43,7 @@ class Architecture:
     """Pictures are read with this shorter side, unless the longer one would then be above `long_px`."""
     long_px: int = 1333
     text: Mapping[str, int] = field(default_factory=dict)
-    """Of BERT, where it is not bert-base-uncased."""
+    """Configuration of BERT, where it is not bert-base-uncased."""
 
     @property
     def vocabulary(self) -> int:
@@ -51,8 +51,9 @@ class Architecture:
         return self.text.get("vocab_size", 30522)
 
     def built(self, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
-        """The network in evaluation mode on the CPU, with random weights. It reads {"pixels": B x 3 x H x W} tensors of
-        equal size and B captions, and gives pred_logits [B, Q, 256] and pred_boxes [B, Q, 4] (middle, size; 0 to 1)."""
+        """Build the network in evaluation mode on the CPU, with random weights. It reads {"pixels": B x 3 x H x W}
+        tensors of equal size and B captions, and gives pred_logits [B, Q, 256] and pred_boxes [B, Q, 4] (middle, size;
+        0 to 1)."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package imports and calls what timm and torch have since moved
             return _built(self, tokenizer)
@@ -108,7 +109,7 @@ class TextEncoder(nn.Module):
         position_ids: Int[Tensor, "B L"],
         token_type_ids: Int[Tensor, "B L"],
     ) -> dict[str, Float[Tensor, "B L D"]]:
-        """True in the mask: this token sees that one."""
+        """Apply the mask; True in it: this token sees that one."""
         hidden = self.embeddings(input_ids=input_ids, position_ids=position_ids, token_type_ids=token_type_ids)
         mask = torch.zeros(attention_mask.shape, dtype=hidden.dtype, device=hidden.device)
         mask = mask.masked_fill(~attention_mask, torch.finfo(hidden.dtype).min)[:, None]

@@ -1,5 +1,5 @@
-"""Where a detector's files are, what they hash to, and on what device a network runs.
-Leaves out: the networks themselves (groundingdino.py, zero_shot.py). Loads torch only when a device is asked for."""
+"""Find and hash a detector's files, and choose the device of its network.
+Leaves out: the networks themselves (groundingdino.py, transformers.py). Imports torch only to choose a device."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ REMEDY = "Check the name and the network, or download it once and give its path.
 
 
 def located(name: str, wanted: Sequence[str]) -> Path:
-    """The file or folder that `name` stands for: a path, local-dir:PATH, embedded:NAME or hf-hub:OWNER/NAME, of which
-    the files that match a pattern in `wanted` are downloaded. Raises ModelError when there is none."""
+    """Find the file or folder that `name` stands for: a path, local-dir:PATH, embedded:NAME or hf-hub:OWNER/NAME, of
+    which the files that match a pattern in `wanted` are downloaded. Raises ModelError when there is none."""
     if name.startswith(EMBEDDED):
         return _embedded(name)
     if name.startswith(HUB):
@@ -44,7 +44,7 @@ def hash_of(paths: Sequence[Path]) -> str:
 
 
 def device_of(config: DetectorConfig) -> torch.device:
-    """The device that the settings name. Raises ModelError when this machine has none such."""
+    """Return the device that the settings name. Raises ModelError when this machine has none such."""
     import torch
 
     has_gpu = torch.cuda.is_available()
@@ -78,7 +78,7 @@ def reading(config: DetectorConfig, device: torch.device) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, on one line of at most 200 characters."""
+    """Return the message of an error, on one line of at most 200 characters."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 

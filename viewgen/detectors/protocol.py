@@ -1,5 +1,5 @@
-"""What every detector promises, and the settings of those that are models.
-Leaves out: choosing among detectors (regions.py) and judging what they find (evidence.py)."""
+"""The protocol of every detector, and the settings of those that are models.
+Leaves out: choosing a detector (__init__.py), finding regions with it (grounding/regions.py)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFFICIAL = {
     "groundingdino": "hf-hub:ShilongLiu/GroundingDINO",
     "transformers": "hf-hub:IDEA-Research/grounding-dino-tiny",
 }
-"""What `model = ""` stands for, by kind."""
+"""Model that `model = ""` stands for, by library."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +30,12 @@ class Ask:
     """RGB, upright."""
     phrases: tuple[str, ...]
     annotations: tuple[Annotation, ...] = ()
-    """What the source says is in the image; models do not look at it."""
+    """Boxes that the source gives; models do not read them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredBox:
-    """Where a phrase was found, in pixels of the upright image."""
+    """Place of a phrase, in pixels of the upright image."""
 
     phrase: str
     box: Box
@@ -66,7 +66,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorConfig:
-    """Which model looks, and how closely."""
+    """Detection model, and its thresholds and tiles."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -78,9 +78,9 @@ class DetectorConfig:
     groundingdino wants a checkpoint file (.pth, .safetensors), transformers a folder in its own format. Empty: the
     official model of the kind."""
     architecture: Literal["swin-t", "swin-b"] = "swin-t"
-    """Of a groundingdino checkpoint; transformers reads it from the model's own config."""
+    """Architecture of a groundingdino checkpoint; transformers reads it from the model's own config."""
     text_encoder: str = "hf-hub:google-bert/bert-base-uncased"
-    """Where groundingdino's tokenizer is: a folder or hf-hub:OWNER/NAME. Its vocabulary is all that is read."""
+    """Tokenizer of groundingdino: a folder or hf-hub:OWNER/NAME. Only its vocabulary is read."""
     box_threshold: float = 0.35
     """Least score of a box, 0 to 1: of its likeliest word over all phrases. Grounding DINO's own; OWLv2 wants 0.1."""
     text_threshold: float = 0.25
@@ -89,9 +89,9 @@ class DetectorConfig:
     num_best: int = 20
     """Boxes kept per phrase, best first, 1 or more. Ours: enough to count by."""
     nms_iou: float = 0.5
-    """Of two boxes of one phrase that overlap by more than this, the worse is dropped; 0 to 1. The usual value."""
+    """IoU, 0 to 1, above which the worse of two boxes of one phrase is dropped. The usual value."""
     tiles: bool = True
-    """Whether images that the model would shrink are searched in overlapping tiles besides, at their own size."""
+    """Search images that the model would shrink in overlapping tiles too, at their own size."""
     tile_px: int = 0
     """Side of the square tiles in pixels of the image, 32 or more; every larger image is then searched in them. 0: the
     side that the model reads without shrinking it."""
@@ -102,7 +102,7 @@ class DetectorConfig:
     device: str = "auto"
     """auto: the GPU where there is one. Else torch's name of a device: cpu, cuda, cuda:1."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """What the model computes in. auto: float16 on a GPU, float32 elsewhere."""
+    """Precision of the model. auto: float16 on a GPU, float32 elsewhere."""
 
     def __post_init__(self) -> None:
         for name, most in (("box_threshold", 1), ("text_threshold", 1), ("nms_iou", 1), ("tile_overlap", 0.9)):

@@ -50,7 +50,7 @@ class Look:
         return max(width, least_width, self.least_px), max(height, least_height, self.least_px)
 
     def picture(self) -> Image.Image:
-        """The pixels of the window, at the upper left of a grey picture where that is larger."""
+        """Return the pixels of the window, at the upper left of a grey image where that is larger."""
         whole = (0, 0, *self.image.size) == self.window.as_tuple()
         cut = self.image if whole else self.image.crop(self.window.as_tuple())
         if cut.size == self.size:
@@ -94,15 +94,15 @@ class Network(Protocol):
         ...
 
     def alike(self, look: Look) -> tuple[int, ...]:
-        """Looks of which this is equal are read together, and answered as they would be alone."""
+        """Return a key: looks with equal keys are read together, with the same answers as alone."""
         ...
 
     def captions(self, phrases: Sequence[str]) -> tuple[Caption, ...]:
-        """The phrases in as many captions as they need."""
+        """Return the phrases in as many captions as they need."""
         ...
 
     def prepare(self, looks: Sequence[Look]) -> Any:  # noqa: ANN401 - each network's own tensors
-        """Looks that are alike -> what `read` wants; runs in another thread while the network reads."""
+        """Prepare looks of one key for `read`; runs in another thread while the network reads."""
         ...
 
     def read(self, looks: Sequence[Look], prepared: Any) -> list[list[Hit]]:  # noqa: ANN401
@@ -155,7 +155,8 @@ class TiledDetector:
         ]
 
     def windows(self, width: int, height: int) -> tuple[Box, ...]:
-        """The whole image and, where the network would shrink it or the settings name a smaller tile, its tiles."""
+        """Return the whole image and, where the network would shrink it or the settings name a smaller tile, its
+        tiles."""
         whole, side = Box(0, 0, width, height), self.config.tile_px or self.network.tile_px
         read_width, read_height = self.network.read_size(width, height)
         shrunk = read_width < width or read_height < height
@@ -214,7 +215,7 @@ def tile_grid(width: int, height: int, side: int, overlap: float) -> tuple[Box, 
 
 
 def merge(phrase: str, sightings: Sequence[_Sighting], nms_iou: float) -> list[ScoredBox]:
-    """What was seen of one phrase in all windows of an image, each thing once, best first."""
+    """Merge the sightings of one phrase in all windows of an image: each object once, best first."""
     whole = suppress([_scored(phrase, s.box, s.score) for s in sightings if not s.cut], nms_iou)
     cut = [
         sighting

@@ -36,7 +36,7 @@ FILES = ("*.json", "*.txt", "*.safetensors")
 
 
 def load_zero_shot(config: DetectorConfig) -> TiledDetector:
-    """The detector that the settings name. Raises ModelError when its folder is missing, incomplete or other."""
+    """Load the detector that the settings name. Raises ModelError when its folder is missing, incomplete or other."""
     device = device_of(config)
     folder = located(config.asked_model, FILES)
     family = _family(folder)
@@ -63,7 +63,7 @@ def load_zero_shot(config: DetectorConfig) -> TiledDetector:
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """What the families share."""
+    """Reading, batching and post-processing that all families share."""
 
     config: DetectorConfig
     net: Any
@@ -83,7 +83,7 @@ class _Network:
         return size["shortest_edge"] if "shortest_edge" in size else min(size["height"], size["width"])
 
     def _found(self, looks: Sequence[Look], prepared: Any, **asked: Any) -> tuple[Any, list[dict[str, Any]]]:  # noqa: ANN401
-        """The model's outputs, and its post-processing of them with `asked`; boxes in pixels of each look's picture."""
+        """Run the model, and post-process its outputs with `asked`; boxes in pixels of each look's image."""
         with reading(self.config, self.device):
             outputs = self.net(**prepared.to(self.device))
             for name in ("logits", "pred_boxes"):
@@ -174,7 +174,7 @@ class QueriedNetwork(_Network):
 
 
 def _family(folder: Path) -> str:
-    """The model type that config.json names. Raises ModelError when it is not one of ours."""
+    """Return the model type that config.json names. Raises ModelError when it is not one of ours."""
     config = folder / "config.json"
     if not folder.is_dir():
         raise ModelError(f"{folder}: is a file. Kind transformers wants a folder; for a checkpoint say groundingdino.")
@@ -191,7 +191,8 @@ def _family(folder: Path) -> str:
 
 
 def _refuse_random(folder: Path, report: Mapping[str, Any]) -> None:
-    """transformers fills in at random what is missing or of another shape, with a warning at most."""
+    """Refuse weights that are missing or of another shape: transformers would fill them in at random, with a warning
+    at most."""
     missing = sorted(report["missing_keys"])
     other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
     counts = ((missing, "missing"), (other, "of another shape"))

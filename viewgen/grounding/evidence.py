@@ -23,7 +23,7 @@ HALF = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceConfig:
-    """When a region is believed, and how much of the image around it counts as evidence."""
+    """When a region is accepted, and how much of the image around it counts as evidence."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -38,8 +38,8 @@ class EvidenceConfig:
     """A detector's box that scores at most this below the phrase's best one, and shows another place, conflicts with it;
     0 to 1; 0 leaves ties alone. Milder than Zooming without Zooming, which takes exactly one box above 0.75 or none."""
     need: Literal["detector", "both", "either"] = "detector"
-    """Who must have found a phrase where detector and retrieval were both asked. detector: retrieval may see nothing that
-    stands out. both: each of them. either: a tile that stands out is enough too. Ours."""
+    """Finders that must agree on a phrase where both detector and retrieval are at work. detector: retrieval may find
+    nothing that stands out. both: each of them. either: a tile that stands out is enough too. Ours."""
     min_agreement: float = 0.5
     """A detector's box and a retrieval region show the same place when they share at least this part of the smaller of
     them; 0 to 1; 0 lets them differ. Where a tile stands out and none of the phrase's regions is where the box is, they
@@ -87,28 +87,28 @@ def choose_evidence(
     height_px: int,
     config: EvidenceConfig,
 ) -> Evidence | Rejection:
-    """The boxes around what is believed of every phrase, near ones joined; or a Rejection: no_region, ambiguous,
+    """Choose boxes around the accepted regions of every phrase, near ones joined; or a Rejection: no_region, ambiguous,
     disagree, too_large or too_thin.
 
     Every phrase needs a region: half of a relation is not evidence for it."""
     asked: dict[str, Phrase] = {}
     for phrase in phrases:
         asked.setdefault(phrase.text, phrase)
-    believed: list[Region] = []
+    accepted: list[Region] = []
     for phrase in asked.values():
-        chosen = _believed(phrase, [region for region in regions if region.phrase == phrase.text], config)
+        chosen = _accepted(phrase, [region for region in regions if region.phrase == phrase.text], config)
         if isinstance(chosen, Rejection):
             return chosen
-        believed += chosen
-    if not believed:
+        accepted += chosen
+    if not accepted:
         return _rejection("no_region", "no phrase was looked for")
-    padded = [_pad(region.box, width_px, height_px, config) for region in believed]
+    padded = [_pad(region.box, width_px, height_px, config) for region in accepted]
     boxes = tuple(_joined(padded, width_px * height_px, config))
-    return _sized(Evidence(boxes=boxes, regions=tuple(believed)), width_px, height_px, config)
+    return _sized(Evidence(boxes=boxes, regions=tuple(accepted)), width_px, height_px, config)
 
 
-def _believed(phrase: Phrase, regions: Sequence[Region], config: EvidenceConfig) -> Sequence[Region] | Rejection:
-    """The regions that show the phrase, or why none does. Within each source regions are best first."""
+def _accepted(phrase: Phrase, regions: Sequence[Region], config: EvidenceConfig) -> Sequence[Region] | Rejection:
+    """Return the regions that show the phrase, or the rejection. Within each source regions are best first."""
     annotated = [region for region in regions if region.source == "annotated"]
     tiles = [region for region in regions if region.source == "retrieval"]
     boxes = [region for region in regions if region.source not in {"annotated", "retrieval"}]
@@ -122,7 +122,7 @@ def _believed(phrase: Phrase, regions: Sequence[Region], config: EvidenceConfig)
 def _detected(
     phrase: Phrase, boxes: Sequence[Region], tiles: Sequence[Region], config: EvidenceConfig
 ) -> Sequence[Region] | Rejection:
-    """What a detector saw, beside what retrieval says of it where that was asked too."""
+    """Choose among the boxes of a detector, with the tiles of retrieval where there are any."""
     seen = [box for box in boxes if box.score >= config.min_score]
     stands_out = _stands_out(tiles, config)
     if not seen:
@@ -152,19 +152,19 @@ def _stands_out(tiles: Sequence[Region], config: EvidenceConfig) -> bool:
 
 
 def _conflicts(box: Region, best: Region, config: EvidenceConfig) -> bool:
-    """Whether it is about as likely as the best one, and neither shows what the other does."""
+    """Return True when a box scores about as high as the best one and neither covers the other."""
     is_near = config.ambiguity > 0 and round(best.score - box.score, 4) <= config.ambiguity
     return is_near and _shared(box.box, best.box) < HALF
 
 
 def _backed(rivals: Sequence[Region], tiles: Sequence[Region], config: EvidenceConfig) -> list[Region]:
-    """Those of a detector's boxes that retrieval has found as well: where its best region is, or else any of them."""
+    """Return the boxes of a detector that retrieval backs: where its best region lies, or else any of them."""
     by_tile = [[box for box in rivals if _shared(box.box, tile.box) >= config.min_agreement] for tile in tiles]
     return by_tile[0] or [box for box in rivals if any(box in found for found in by_tile)]
 
 
 def _shared(a: Box, b: Box) -> float:
-    """What two boxes share, as a part of the smaller one, 0 to 1."""
+    """Return the overlap of two boxes as a share of the smaller one, 0 to 1."""
     return overlap_area(a, b) / min(a.area, b.area)
 
 
@@ -185,7 +185,8 @@ def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box
 
 
 def _on_grid(span: tuple[int, int], inner: tuple[int, int], length_px: int, grid_px: int) -> tuple[int, int]:
-    """As many cells as the span needs, from the line nearest to its start, and those that the inner one needs besides."""
+    """Return as many cells as the span needs, from the line nearest to its start, and those that the inner one needs
+    too."""
     num_cells = math.ceil((span[1] - span[0]) / grid_px)
     first = (sum(span) - num_cells * grid_px + grid_px) // (2 * grid_px)
     first = min(first, math.ceil(length_px / grid_px) - num_cells, inner[0] // grid_px)
@@ -194,7 +195,7 @@ def _on_grid(span: tuple[int, int], inner: tuple[int, int], length_px: int, grid
 
 
 def _joined(boxes: Sequence[Box], image_area: int, config: EvidenceConfig) -> list[Box]:
-    """The boxes, those replaced by the one around them that lie near enough."""
+    """Join boxes that lie near enough into the box around them."""
     for a, b in combinations(boxes, 2):
         both = union((a, b))
         fits = both.area <= config.max_share * image_area or math.isinf(config.join_growth)

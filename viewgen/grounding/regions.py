@@ -1,6 +1,6 @@
-"""Images and phrases -> scored regions, by the way that the settings name: boxes that the source has, tiles that a CLIP
-model finds nearest, boxes of a detector, or the last two together, each told how far the other agrees.
-Leaves out: which region is believed (evidence.py). Boxes are pixels of the upright image.
+"""Find scored regions for phrases by the method of the settings: boxes of the source, tiles that a CLIP model finds most
+similar, boxes of a detector, or the last two together with their agreement.
+Leaves out: the choice of the evidence (evidence.py). Boxes are pixels of the upright image.
 
 A finder is asked for several images at once, each with all of its questions, so that a model reads full batches and every
 image once."""
@@ -23,25 +23,25 @@ from viewgen.retrieval.retriever import RetrievalConfig, Retriever
 from viewgen.retrieval.tiles import TileIndex
 from viewgen.settings import STRICT
 
-Asked = tuple[Question, tuple[Phrase, ...]]
+QuestionPhrases = tuple[Question, tuple[Phrase, ...]]
 """A question and the phrases found in it."""
-Kind = Literal["annotated", "retrieval", "detector", "fused"]
+Method = Literal["annotated", "retrieval", "detector", "fused"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionsConfig:
-    """How regions are found."""
+    """Method of finding regions."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    kind: Kind = "annotated"
+    kind: Method = "annotated"
     """annotated: the source's own boxes. retrieval: the tiles that an OpenCLIP model finds nearest to the phrase.
     detector: boxes of the model in [detector]. fused: detector and retrieval, and how far they agree."""
     instance_iou: float = 0.5
     """Boxes of one phrase that overlap by more than this are one thing, of which the best box is kept; 0 to 1. The usual
     threshold of non-maximum suppression."""
     caption: Literal["question", "image"] = "question"
-    """What a detector is asked at once: the phrases of one question, or, in fewer passes, those of all questions about
+    """Phrases that a detector reads at once: those of one question or, in fewer passes, those of all questions about
     an image. A model trained on captions with many phrases loses little by the second."""
 
     def __post_init__(self) -> None:
@@ -50,17 +50,17 @@ class RegionsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskedImage:
+class ImageQuery:
     """An image and all that is asked about it."""
 
     image: Image.Image
     """RGB, upright."""
-    asked: tuple[Asked, ...]
+    asked: tuple[QuestionPhrases, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """What was found in one image."""
+class ImageRegions:
+    """Regions of all questions about one image."""
 
     regions: tuple[tuple[Region, ...], ...]
     """One entry per asked question: for each of its phrases the detector's or source's boxes, then the tiles."""
@@ -87,7 +87,7 @@ class RegionFinder(Protocol):
         """None where no retrieval model is at work."""
         ...
 
-    def find(self, images: Sequence[AskedImage]) -> list[Search]:
+    def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
         """One entry per image, in order; a phrase without a region has none in it."""
         ...
 
@@ -105,19 +105,19 @@ class Finder:
         sources = [source for source in (self.detector, self.retriever) if source]
         return MappingProxyType({name: sha256 for source in sources for name, sha256 in source.models.items()})
 
-    def find(self, images: Sequence[AskedImage]) -> list[Search]:
+    def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
         indexes = self.retriever.index([each.image for each in images]) if self.retriever else [None] * len(images)
         boxes = iter(self._detected(images))
         return [
-            Search(
+            ImageRegions(
                 regions=tuple(self._regions(question, phrases, next(boxes), index) for question, phrases in each.asked),
                 index=index,
             )
             for each, index in zip(images, indexes, strict=True)
         ]
 
-    def _detected(self, images: Sequence[AskedImage]) -> list[tuple[ScoredBox, ...]]:
-        """The boxes for each question in turn; none where tiles alone are searched."""
+    def _detected(self, images: Sequence[ImageQuery]) -> list[tuple[ScoredBox, ...]]:
+        """Return the boxes for each question in turn; none where tiles alone are searched."""
         questions = [(each, question, phrases) for each in images for question, phrases in each.asked]
         if self.config.kind == "retrieval":
             return [()] * len(questions)
@@ -132,7 +132,7 @@ class Finder:
         )
 
     def _ask(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
-        """The detector's answers; it is not asked about images without a phrase."""
+        """Run the detector on the images that have a phrase."""
         detector = AnnotatedBoxes() if self.config.kind == "annotated" else self.detector
         assert detector is not None, f"regions of kind {self.config.kind} need a detector"
         answers = iter(detector.detect([ask for ask in asks if ask.phrases]))
@@ -148,14 +148,14 @@ class Finder:
             seen = self._instances(source, [box for box in boxes if box.phrase == text])
             tiles = ranked.regions(text, question.text) if ranked else ()
             if ranked and self.config.kind == "fused":
-                seen, tiles = _told(seen, tiles), _told(tiles, seen)
+                seen, tiles = _with_agreement(seen, tiles), _with_agreement(tiles, seen)
                 ranks = ranked.ranks(text, [one.box for one in seen], question.text)
                 seen = tuple(replace(one, retrieval_rank=rank) for one, rank in zip(seen, ranks, strict=True))
             found += [*seen, *tiles]
         return tuple(found)
 
     def _instances(self, source: str, boxes: Sequence[ScoredBox]) -> tuple[Region, ...]:
-        """A phrase's boxes as regions; all those of the source, one per thing of a detector."""
+        """Turn a phrase's boxes into regions: all those of the source, one per object of a detector."""
         kept = boxes if source == "annotated" else distinct(boxes, self.config.instance_iou)
         return tuple(
             Region(
@@ -171,17 +171,17 @@ class Finder:
         )
 
 
-def distinct(boxes: Sequence[ScoredBox], most_iou: float) -> list[ScoredBox]:
-    """The boxes, best first, without those that overlap a better one by more than most_iou."""
+def distinct(boxes: Sequence[ScoredBox], max_iou: float) -> list[ScoredBox]:
+    """Return the boxes, best first, without those that overlap a better one by more than max_iou."""
     kept: list[ScoredBox] = []
     for box in sorted(boxes, key=lambda one: -one.score):
-        if all(iou(box.box, other.box) <= most_iou for other in kept):
+        if all(iou(box.box, other.box) <= max_iou for other in kept):
             kept.append(box)
     return kept
 
 
-def _told(regions: Sequence[Region], others: Sequence[Region]) -> tuple[Region, ...]:
-    """The regions with their agreement: largest IoU with a region of the other source, 0 where that has none."""
+def _with_agreement(regions: Sequence[Region], others: Sequence[Region]) -> tuple[Region, ...]:
+    """Return the regions with their agreement: largest IoU with a region of the other source, 0 where that has none."""
 
     def agreement(box: Box) -> float:
         return round(max((iou(box, other.box) for other in others), default=0.0), 4)
@@ -189,7 +189,7 @@ def _told(regions: Sequence[Region], others: Sequence[Region]) -> tuple[Region, 
     return tuple(replace(region, agreement=agreement(region.box)) for region in regions)
 
 
-def _texts(asked: Sequence[Asked]) -> tuple[str, ...]:
+def _texts(asked: Sequence[QuestionPhrases]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(phrase.text for _, phrases in asked for phrase in phrases))
 
 
@@ -200,7 +200,7 @@ def region_finder(
     *,
     needs_tiles: bool = False,
 ) -> Finder:
-    """The finder that the settings ask for; `needs_tiles` loads the retrieval model where regions alone would not.
+    """Load the finder of the settings; `needs_tiles` loads the retrieval model where regions alone would not.
     Raises ModelError when a model cannot be loaded."""
     detects = regions.kind in {"detector", "fused"}
     return Finder(

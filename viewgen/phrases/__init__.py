@@ -27,8 +27,8 @@ class RulesFinder:
 
 
 def phrase_finder(config: PhrasesConfig) -> PhraseFinder:
-    """The finder that the settings name. Raises ModelError when its library, model or endpoint is not there as it should
-    be, and SettingsError when the variable that should hold its key is not set."""
+    """Load the finder that the settings name. Raises ModelError when its library, model or endpoint is not there as it
+    should be, and SettingsError when the variable that should hold its key is not set."""
     if config.kind == "rules":
         return RulesFinder()
     if config.kind == "spacy":

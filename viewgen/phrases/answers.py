@@ -1,5 +1,5 @@
-"""What a language model is asked, and what its answer is worth: phrases that stand in the question, or nothing. Pure.
-Leaves out: how the model is reached (chat.py, local.py)."""
+"""Write the prompt for a language model, and read its answer: phrases that stand in the question, or nothing. Pure.
+Leaves out: reaching the model (chat.py, local.py)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Question: {question}
 
 
 def prompt_for(question: str) -> str:
-    """The whole of what a model reads."""
+    """Return the whole prompt of a question."""
     return PROMPT.replace("{question}", question.strip())
 
 
 def phrases_in(answer: str, question: str, most: int) -> tuple[Phrase, ...]:
-    """The strings of the answer's last JSON list that stand in the question as whole words, options and instructions
-    apart: at most `most`, in the order in which they stand. What the question does not hold is left out."""
+    """Return the strings of the answer's last JSON list that stand in the question as whole words, outside options and
+    instructions: at most `most`, in the order of the question. Strings that the question lacks are left out."""
     shown = hide(question)
     found = [phrase for text in _listed(answer) for phrase in _placed(text, question, shown)]
     return distinct(sorted(found, key=lambda phrase: (phrase.start, phrase.end)))[:most]

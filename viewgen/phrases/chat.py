@@ -25,12 +25,12 @@ _MOST_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """What came back: a status of 0 means that nothing did, and the text then says why."""
+    """A response: a status of 0 means that none came, and the text then says why."""
 
     status: int
     text: str
     wait_s: float | None = None
-    """What the endpoint says to wait."""
+    """Seconds to wait, by the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class ChatFinder:
 
     @classmethod
     def at(cls, config: PhrasesConfig) -> ChatFinder:
-        """Raises SettingsError when the variable that should hold the key does not; nothing is sent yet."""
+        """Make a finder without sending anything. Raises SettingsError when the variable that should hold the key does
+        not."""
         key = os.environ.get(config.key_env, "").strip() if config.key_env else ""
         if config.key_env and not key:
             raise SettingsError(f"phrases.key_env is {config.key_env!r}: no such variable is set. Set it to the key.")
@@ -57,7 +58,8 @@ class ChatFinder:
         return MappingProxyType({f"{self.config.model} at {self.config.base_url}": "unknown"})
 
     def find(self, questions: Sequence[str]) -> list[tuple[Phrase, ...]]:
-        """Raises ModelError when the endpoint refuses, or is still busy or silent after the last attempt."""
+        """Return the answer to each question. Raises ModelError when the endpoint refuses, or is still busy or silent
+        after the last attempt."""
         distinct = [question for question in dict.fromkeys(questions) if question.strip()]
         with ThreadPoolExecutor(self.config.concurrency) as threads:
             asked = [threads.submit(self._ask, question) for question in distinct]

@@ -1,4 +1,4 @@
-"""Who finds phrases, and how it is asked: the settings, and what every finder promises."""
+"""Settings and protocol of the finders of phrases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ABOVE_ZERO = ("timeout_s", "concurrency", "max_attempts", "max_new_tokens", "ba
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhrasesConfig:
-    """Which finder, and how it is asked. `rules` needs no other setting."""
+    """Finder of phrases, and its access. `rules` needs no other setting."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 

@@ -74,7 +74,8 @@ class LocalFinder:
 
 
 def load_local(config: PhrasesConfig) -> LocalFinder:
-    """Raises ModelError when the folder, its weights or its tokenizer are missing or not of a language model."""
+    """Load a finder from a folder. Raises ModelError when the folder, its weights or its tokenizer are missing or not
+    of a language model."""
     folder = Path(config.model)
     if not (folder / "config.json").is_file():
         expected = "expected a folder with config.json, weights and a tokenizer, as transformers saves them"

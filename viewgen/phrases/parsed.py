@@ -59,7 +59,8 @@ def _chunks(doc: Any, question: str) -> Iterator[Phrase]:  # noqa: ANN401 - spaC
 
 
 def load_parser(config: PhrasesConfig) -> ParsedFinder:
-    """Raises ModelError when spaCy or the pipeline is missing, or the pipeline finds no noun chunks."""
+    """Load a finder from a pipeline. Raises ModelError when spaCy or the pipeline is missing, or the pipeline finds no
+    noun chunks."""
     try:
         spacy = import_module("spacy")
     except ImportError:

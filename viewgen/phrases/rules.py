@@ -119,8 +119,11 @@ _QUOTES = "\"“”'‘’"
 
 
 def find_phrases(question: str) -> tuple[Phrase, ...]:
-    """The phrases to look for, in the order in which they stand; text == question[start:end]. Empty if no rule fits.
-    Of more than 1000 words the last are read: a question stands at the end of its story."""
+    """Find the phrases of a question, in order; text == question[start:end]. Empty if no rule fits.
+
+    Of more than 1000 words the last are read: a question stands at the end of its story.
+
+    find_phrases("What is on the red sign?")[0].text    # the red sign"""
     shown = hide(question)
     tokens = _without_hidden(tokens_of(shown))[-_MOST_TOKENS:]
     tags = "".join(token.tag for token in tokens)
@@ -133,7 +136,7 @@ def find_phrases(question: str) -> tuple[Phrase, ...]:
 
 
 def hide(question: str) -> str:
-    """The question with HIDDEN for each letter of what cannot name a thing. As long as the question."""
+    """Replace each letter that cannot name an object by HIDDEN; the result is as long as the question."""
     shown = question
     for pattern in _TO_HIDE:
         shown = pattern.sub(lambda match: HIDDEN * len(match.group()), shown)
@@ -141,7 +144,7 @@ def hide(question: str) -> str:
 
 
 def _without_hidden(tokens: Sequence[Token]) -> list[Token]:
-    """What is hidden counts only where it ends a sentence: "is the dog in the image?" asks whether there is one."""
+    """Hide words only where they end a sentence: "is the dog in the image?" asks about a dog."""
     after = [*(token.tag for token in tokens[1:]), "."]
     return [token for token, tag in zip(tokens, after, strict=False) if token.tag != ";" or tag == "."]
 
@@ -160,7 +163,7 @@ def _phrases(question: str, shown: str, rule: str, match: re.Match[str], tokens:
 
 
 def names_a_thing(text: str) -> bool:
-    """False for what only points: "it", "the one on the left"."""
+    """Return False for words that only point: "it", "the one on the left"."""
     return any(word not in _EMPTY for word in _WORD.findall(text.casefold()))
 
 

@@ -100,7 +100,8 @@ _TAG_OF_GROUP = {
 
 
 def tokens_of(shown: str) -> list[Token]:
-    """The tokens of a question in order, tagged as the module's docstring says; `shown` may hold HIDDEN letters."""
+    """Return the tokens of a question in order, tagged as the module's docstring says; `shown` may hold HIDDEN
+    letters."""
     first = [Token(_first_tag(match), *match.span()) for match in _TOKEN.finditer(shown)]
     return _reread(first, shown)
 
@@ -191,14 +192,14 @@ def _is_verb(word: str, clause: str, after: str) -> bool:
 
 
 def _apart(token: Token, word: str) -> list[Token]:
-    """A place that a noun follows was none: "on the left tower"."""
+    """Untag a place that a noun follows: "on the left tower"."""
     parts = [(match.group(), *match.span()) for match in re.finditer(r"\w+", word)]
     tags = [{"P": "P", "D": "D", "U": "U"}.get(_tag_of_word(part), "J") for part, _, _ in parts]
     return [Token(tag, token.start + a, token.start + b) for tag, (_, a, b) in zip(tags, parts, strict=True)]
 
 
 def _with_verbs(tokens: list[Token]) -> list[Token]:
-    """An unknown word is the verb that "does" or "can" still waits for: "what does the machine dispense"."""
+    """Tag an unknown word as the verb that "does" or "can" still waits for: "what does the machine dispense"."""
     tags = "".join(token.tag for token in tokens)
     for match in re.finditer(r"A([^.,VYBAG]*)(?=[.,]|$)", tags):
         known = list(re.finditer(r"M[NJ](?![NLTQ])|[NLTQJ]N(?=[DUMPSFiKC&.,;b]|$)", match.group(1)))

@@ -1,6 +1,6 @@
-"""What a view set holds, in numbers, through DuckDB views over its tables. Read-only; no image byte is read, because
-Parquet keeps columns apart and none of these questions needs the images.
-Leaves out: a user's own queries (sql.py), pictures (report.py) and judging the views (audit.py)."""
+"""Count the contents of a view set, through DuckDB views over its tables. Read-only; no image byte is read, because
+Parquet keeps columns apart and none of these counts needs the images.
+Leaves out: a user's own queries (sql.py), the page (page.py), flagging views (audit/)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Measure:
     unit: str
     """Empty where there is none."""
     table: str
-    """What to select from."""
+    """Rows to select from."""
     column: str
     by: tuple[str, ...]
     """Columns: one row of quantiles for each of their values."""
@@ -109,7 +109,7 @@ class Summary:
     seed: int
     num_parts: int
     num_bytes: int
-    """Of all tables on disk."""
+    """Bytes of all tables on disk."""
     came_in: int
     """Questions."""
     kept: int
@@ -134,8 +134,8 @@ class Summary:
 
 
 def connect(view_set: ViewSet) -> Connection:
-    """A DuckDB with one view per table, which reads the tables' own files and reaches nothing else: no other file, no
-    network, no extension, no Python variable; it spills nothing to disk and its settings are locked."""
+    """Open a DuckDB with one view per table, which reads the tables' own files and reaches nothing else: no other
+    file, no network, no extension, no Python variable; it spills nothing to disk and its settings are locked."""
     files = {table: [str(path.resolve()) for path in view_set.table_paths(table)] for table in TABLES}
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
     connection.execute("SET temp_directory = ''")
@@ -196,7 +196,7 @@ def quantiles(connection: Connection, measure: Measure) -> Rows:
 
 
 def in_words(summary: Summary) -> str:
-    """The counts as a page of text."""
+    """Return the counts as a page of text."""
     counts = f"{counted(summary.came_in, 'question')} came in = {summary.kept:,} kept + {summary.rejected:,} rejected"
     size = [counted(summary.images, "image"), counted(summary.num_parts, "part"), f"{summary.num_bytes / 1e6:,.1f} MB"]
     several = len(summary.splits) > 1
@@ -214,7 +214,7 @@ def in_words(summary: Summary) -> str:
 
 
 def measures_in_words(summary: Summary) -> str:
-    """The quantiles as a page of text."""
+    """Return the quantiles as a page of text."""
     blocks = (
         _table(f"{name}: {MEASURES[name].title}{f' ({unit})' if (unit := MEASURES[name].unit) else ''}", rows)
         for name, rows in summary.measures.items()
@@ -223,7 +223,7 @@ def measures_in_words(summary: Summary) -> str:
 
 
 def rows_of(connection: Connection, query: str, *values: Any) -> Rows:  # noqa: ANN401 - whatever DuckDB takes
-    """The rows of a query by column; `values` stand in for its question marks."""
+    """Return the rows of a query by column; `values` stand in for its question marks."""
     result = connection.execute(query, list(values))
     names = [column[0] for column in result.description]
     return tuple(dict(zip(names, row, strict=True)) for row in result.fetchall())
@@ -242,7 +242,7 @@ def _sql_type(of: DataType) -> str:
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A heading and aligned columns; nothing for no rows."""
+    """Return a heading and aligned columns; nothing for no rows."""
     if not rows:
         return ""
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]

@@ -17,10 +17,10 @@ from typing import Any
 import duckdb
 import numpy as np
 from jaxtyping import Float
-from jinja2 import Environment, StrictUndefined
 
 from viewgen.errors import ShardError
-from viewgen.files import beside
+from viewgen.files import write_whole
+from viewgen.pages import page_template
 from viewgen.progress import Stream
 from viewgen.report.inspect import MEASURES, QUANTILES, Measure, Summary, connect, summarise
 from viewgen.report.plots import Histogram, Ranges, draw_histogram, draw_ranges
@@ -52,13 +52,13 @@ class KindRow:
     made_as: tuple[tuple[str, int], ...]
     """Other kinds that stand in for it, and how often."""
     missing: tuple[tuple[str, int], ...]
-    """Why questions lack it, and how many."""
+    """Reasons why questions lack it, with counts."""
     flags: tuple[tuple[str, int], ...]
-    """What the audit finds, and how often."""
+    """Flags of the audit, with counts."""
 
 
 def report_path(view_set: Path) -> Path:
-    """Where a page is written if nothing else is said: beside the view set, which stays as it was built."""
+    """Return the default path of the page: next to the view set, which stays as it was built."""
     whole = view_set.resolve()
     return whole.with_name(f"{whole.name}.html")
 
@@ -77,7 +77,7 @@ def write_report(path: Path, out: Path, config: SheetConfig | None = None, progr
     except duckdb.Error as error:
         raise ShardError(f"{path}: cannot be read ({' '.join(str(error).split())}). Rebuild it with --force.") from None
     name = view_set.path.resolve().name
-    page = _template().render(
+    page = page_template(Path(__file__).with_name(TEMPLATE), {"counted": lambda num: f"{num:,}"}).render(
         name=name,
         summary=summary,
         kinds=kind_rows(summary),
@@ -91,13 +91,13 @@ def write_report(path: Path, out: Path, config: SheetConfig | None = None, progr
         made_by=view_set.manifest.made_by,
         settings=list(flat(view_set.manifest.config)),
     )
-    with beside(out) as partial:
+    with write_whole(out) as partial:
         partial.write_text(page, encoding="utf-8")
     return sheet
 
 
 def draw_histograms(connection: Connection) -> Iterator[Histogram]:
-    """Of region scores and agreement, one for each source, and of how large the evidence is."""
+    """Plot region scores and agreement, one plot for each source, and the share of the evidence."""
     for name in ("region_score", "agreement"):
         measure = MEASURES[name]
         found = connection.execute(f"SELECT DISTINCT source FROM {measure.table} ORDER BY source").fetchall()
@@ -118,7 +118,7 @@ def _histogram(
 
 
 def draw_all_ranges(summary: Summary) -> Iterator[Ranges]:
-    """What was measured of views, kind by kind."""
+    """Plot the measures of views, kind by kind."""
     for name, rows in summary.measures.items():
         measure = MEASURES[name]
         if measure.table != "views":
@@ -133,7 +133,7 @@ def _sentence(words: str) -> str:
 
 
 def kind_rows(summary: Summary) -> list[KindRow]:
-    """The kinds of view that were made or are missing, positives first."""
+    """Return the kinds of view that were made or are missing, positives first."""
     num: dict[tuple[str, str], int] = defaultdict(int)
     made_as: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for row in summary.views:
@@ -171,7 +171,7 @@ def flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 
 
 def _data(name: str, manifest: Manifest, sheet: Sheet) -> dict[str, Any]:
-    """What the page's script works on."""
+    """Return the data that the page's script works on."""
     pictures = {key: [held.href, held.width, held.height] for key, held in sheet.pictures.items()}
     # Marks belong to what was built, wherever it lies and whichever questions are shown.
     marks = f"viewgen-marks-{_name_of(manifest)}"
@@ -181,9 +181,3 @@ def _data(name: str, manifest: Manifest, sheet: Sheet) -> dict[str, Any]:
 
 def _name_of(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _template() -> Any:  # noqa: ANN401 - jinja2's Template.render takes and gives anything
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["counted"] = lambda num: f"{num:,}"
-    return environment.from_string(Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8"))

@@ -10,23 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from viewgen.geometry import Tick, log_ticks, nice_ticks, short
+
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 350.0, 12.0, 154.0
 """The plotting area of a histogram within its view box."""
 NUM_BINS = 30
 ROW_PX, ROWS_TOP = 22.0, 6.0
 """Height of a row of ranges, and where the first one begins."""
 RANGES_LEFT, RANGES_RIGHT = 176.0, 545.0
-"""Where the axis of ranges runs; labels stand to its left."""
-MOST_DECADES = 5
-"""How much of a logarithmic axis is drawn; what is smaller stands at its start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A mark on an axis."""
-
-    at: float
-    label: str
+"""Left end of the axis of ranges; labels stand to its left."""
+MAX_DECADES = 5
+"""Decades of a logarithmic axis; smaller values stand at its start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +36,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """How many values lie where."""
+    """Counts of values by place."""
 
     title: str
     unit: str
@@ -77,9 +71,9 @@ class Ranges:
     rows: tuple[Range, ...]
     ticks: tuple[Tick, ...]
     height: float
-    """Of all rows; ticks are labelled below."""
+    """Axis of all rows; ticks are labelled below."""
     mark: float | None
-    """Where the value to compare with lies."""
+    """Position of the value to compare with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +87,7 @@ class Axis:
     is_log: bool
 
     def at(self, value: float) -> float:
-        """The position of a value; what lies beyond the axis stands at its end."""
+        """Return the position of a value; values beyond the axis stand at its end."""
         low, high, value = (self._scaled(number) for number in (self.low, self.high, max(value, self.low)))
         share = (min(value, high) - low) / (high - low) if high > low else 0.5
         return round(self.start + share * (self.end - self.start), 2)
@@ -187,9 +181,9 @@ def _range(label: str, css: str, y: float, five: Sequence[float], at: Callable[[
 
 
 def _axis(low: float, high: float, start: float, end: float, is_log: bool) -> Axis:
-    """An axis over the values, to round numbers at both ends when it is linear."""
+    """Return an axis over the values, to round numbers at both ends when it is linear."""
     if is_log:
-        low = max(low, high / 10.0**MOST_DECADES)
+        low = max(low, high / 10.0**MAX_DECADES)
         # Equal values would leave no room between the ends.
         low, high = (low / 2, high * 2) if low == high else (low, high)
     else:
@@ -206,32 +200,3 @@ def _bar(x0: float, x1: float, y: float, text: str) -> Bar:
 
 def _said(edges: Float[np.ndarray, " M"], bin_: int, num: int) -> str:
     return f"{num:,} from {short(float(edges[bin_]))} to {short(float(edges[bin_ + 1]))}"
-
-
-def short(value: float) -> str:
-    """Three digits that count, without an exponent where that stays short."""
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return text.replace("-", "−").replace("e−0", "e−")
-
-
-def nice_ticks(low: float, high: float, num: int) -> list[float]:
-    """About `num` + 1 round numbers, evenly spaced, that reach from `low` or less to `high` or more."""
-    if low == high:
-        low, high = min(low, 0.0), max(high, 0.0) if high or low else 1.0
-    rough = (high - low) / num
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * one for one in (1, 2, 2.5, 5, 10) if power * one >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    # A multiple of a step like 0.1 is not exact: round to what the step can tell apart.
-    digits = max(0, 2 - math.floor(math.log10(step)))
-    return [round(index * step, digits) for index in range(first, last + 1)]
-
-
-def log_ticks(low: float, high: float, num: int) -> list[float]:
-    """Of 1, 2 and 5 times powers of ten within `low` to `high`, or of the powers alone, at most about `num`."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
-        if len(found) <= num + 1:
-            break
-    return found if len(found) > 1 else [low, high]

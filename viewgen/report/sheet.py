@@ -23,7 +23,7 @@ from viewgen.errors import ImageError, ShardError
 from viewgen.progress import Progress, Stream
 from viewgen.report.inspect import rows_of
 from viewgen.report.thumbnails import Store, Thumbnail, shrunk, thumbnail
-from viewgen.source.images import ImageConfig, open_picture
+from viewgen.source.images import ImageConfig, open_image
 from viewgen.source.recipe import Connection
 from viewgen.viewset.schema import TABLES
 from viewgen.viewset.shards import ViewSet
@@ -31,7 +31,7 @@ from viewgen.viewset.shards import ViewSet
 FULL_PX, VIEW_PX = 640, 224
 """Longest side, in the page, of a full image and of a view."""
 MOST_BYTES = 18_000_000
-"""Of cards and pictures; plots and the page's own text add about 0.1 MB."""
+"""Bytes of cards and images; plots and the page's own text add about 0.1 MB."""
 REJECTED_SHARE = 0.2
 """Most of MOST_BYTES that rejected questions may take."""
 AT_ONCE = 400
@@ -65,7 +65,7 @@ _REJECTED = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetConfig:
-    """Which questions are shown."""
+    """Choice of the questions to show."""
 
     num_questions: int = 300
     """Kept ones at most, and rejected ones at most, 0 or more. Ours: more than one looks through at a sitting."""
@@ -77,7 +77,7 @@ class SheetConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """What the page shows one by one, ready for JSON; `picture` and `full` name entries of `pictures`."""
+    """Questions that the page shows one by one, ready for JSON; `picture` and `full` name entries of `pictures`."""
 
     kept: tuple[Card, ...]
     rejected: tuple[Card, ...]
@@ -111,12 +111,12 @@ def draw_sheet(view_set: ViewSet, connection: Connection, config: SheetConfig, o
 
 
 def _lot(seed: int, name: str) -> bytes:
-    """Where a question stands in the draw: neither the order of the files nor other questions matter."""
+    """Return the place of a question in the draw: neither the order of the files nor other questions matter."""
     return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
 
 
 def _kept(view_set: ViewSet, connection: Connection, ids: Sequence[str]) -> list[Card]:
-    """What the tables say of kept questions, in the order of `ids`; views in the order in which the recipe asks."""
+    """Read kept questions from the tables, in the order of `ids`; views in the order of the recipe."""
     asked = view_set.manifest.config.get("views", {})
     kinds = [*asked.get("positive", ()), *asked.get("negative", ())]
 
@@ -155,12 +155,13 @@ def _rejected(view_set: ViewSet, connection: Connection, config: SheetConfig, st
 
 
 def _from_source(source_path: str, root: Path | None) -> Thumbnail | None:
-    """The image of a rejected question below `root`; None when it is not given, lies elsewhere or cannot be opened."""
+    """Open the image of a rejected question below `root`; None when it is not given, lies elsewhere or cannot be
+    opened."""
     pure = PurePath(source_path)
     if root is None or pure.is_absolute() or ".." in pure.parts:
         return None
     try:
-        return shrunk(open_picture(root / pure, ImageConfig()).image, FULL_PX)
+        return shrunk(open_image(root / pure, ImageConfig()).image, FULL_PX)
     except ImageError:
         return None
 
@@ -173,13 +174,13 @@ def _pictures(view_set: ViewSet, cards: Sequence[Card], progress: Progress) -> d
 
 
 def _hung(card: Card, pictures: Mapping[str, Thumbnail | None], store: Store) -> Card:
-    """The card with the names of its pictures; null where there is none."""
+    """Return the card with the names of its pictures; null where there is none."""
     views = [{**view, "picture": store.add(pictures.get(view["view_id"]))} for view in card["views"]]
     return {**card, "full": store.add(pictures.get(card["image_id"])), "views": views}
 
 
 def _read(view_set: ViewSet, table: str, names: Iterable[str]) -> Iterator[list[tuple[str, bytes]]]:
-    """Stored images by id, a few at a time. Only the parts and columns that hold them are read."""
+    """Read stored images by id, a few at a time. Only the parts and columns that hold them are read."""
     key, wanted = TABLES[table].key, set(names)
     for path in view_set.table_paths(table) if wanted else ():
         rows = pl.scan_parquet(path, glob=False)
@@ -209,7 +210,7 @@ def _size(card: Card) -> int:
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - anything that JSON can hold
-    """The value for JSON: numbers to five digits that count, null for what is not finite."""
+    """Return the value for JSON: numbers to five significant digits, null where not finite."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):

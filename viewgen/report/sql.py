@@ -44,7 +44,7 @@ class Answer:
 
 
 def ask(view_set: ViewSet, query: str) -> Answer:
-    """The answer to one SELECT (or DESCRIBE, SHOW, SUMMARIZE) over the tables. Raises QueryError, one line."""
+    """Answer one SELECT (or DESCRIBE, SHOW, SUMMARIZE) over the tables. Raises QueryError, one line."""
     try:
         with connect(view_set) as connection:
             select = _one_select(connection, query)
@@ -60,7 +60,7 @@ def ask(view_set: ViewSet, query: str) -> Answer:
 
 
 def _one_select(connection: Connection, query: str) -> str:
-    """The query's text without a closing semicolon and what is remarked behind it."""
+    """Return the query's text without a closing semicolon and the remarks behind it."""
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
@@ -69,7 +69,8 @@ def _one_select(connection: Connection, query: str) -> str:
 
 
 def _without_bytes(select: str, kinds: Sequence[Any]) -> str:
-    """The same rows with the number of bytes in place of bytes; the query itself when it gives none."""
+    """Return a query for the same rows with the number of bytes in place of bytes; the query itself when it gives
+    none."""
     if not any("BLOB" in str(kind) for kind in kinds):
         return select
     names = [f"c{number}" for number in range(len(kinds))]  # a query may give two columns one name
@@ -78,7 +79,8 @@ def _without_bytes(select: str, kinds: Sequence[Any]) -> str:
 
 
 def _sizes(kind: Any, value: str) -> str:  # noqa: ANN401 - DuckDB's type, whose class differs between its modules
-    """An expression for `value` whose bytes, alone or in a struct, are replaced by text; elsewhere _shown does it."""
+    """Return an expression for `value` whose bytes, alone or in a struct, are replaced by text; elsewhere _shown does
+    it."""
     if kind.id == "blob":
         return f"CASE WHEN {value} IS NOT NULL THEN '<' || octet_length({value}) || ' bytes>' END"
     if kind.id != "struct" or "BLOB" not in str(kind):
@@ -126,7 +128,7 @@ def as_csv(answer: Answer) -> Iterator[str]:
 
 
 def as_json(answer: Answer) -> str:
-    """A list with one object for each row; bytes as text, NaN and infinity as null."""
+    """Return a JSON list with one object for each row; bytes as text, NaN and infinity as null."""
     rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     return json.dumps(_finite(rows), indent=2, default=_text, ensure_ascii=False)
 
@@ -163,5 +165,5 @@ def _cell(value: object) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """The message without DuckDB's drawing of the place in the query."""
+    """Return the message without DuckDB's drawing of the place in the query."""
     return " ".join(str(error).split("\n\nLINE")[0].split()).removesuffix(".")

@@ -32,7 +32,8 @@ class Thumbnail:
 
 
 def thumbnail(data: bytes, longest_px: int) -> Thumbnail | None:
-    """An image file's bytes -> WebP of at most `longest_px` pixels a side; None when it cannot be opened safely."""
+    """Shrink an image file's bytes to WebP of at most `longest_px` pixels a side; None when it cannot be opened
+    safely."""
     try:
         image = decode(data)
     except ImageError:
@@ -56,7 +57,7 @@ class Store:
     def __init__(self) -> None:
         self.held: dict[str, Thumbnail] = {}
         self.num_bytes = 0
-        """Of all that is held, as text."""
+        """Bytes of all thumbnails, as text."""
 
     def cost(self, pictures: Iterable[Thumbnail | None]) -> int:
         """By how many bytes the store would grow."""
@@ -64,7 +65,7 @@ class Store:
         return sum(num for name, num in new.items() if name not in self.held)
 
     def add(self, picture: Thumbnail | None) -> str | None:
-        """The name under which the picture is held now; None for None."""
+        """Store the image and return its name; None for None."""
         if picture is None:
             return None
         name = _name(picture)

@@ -36,9 +36,9 @@ class ClipModel:
     """An OpenCLIP model that reads tiles and texts. Make one with load_model."""
 
     sha256: str
-    """Of the weights file, in hex."""
+    """SHA-256 of the weights file, in hex."""
     temperature: float
-    """What the model multiplies cosines by to get logits. A bias, as SigLIP adds, shifts all alike and is left out."""
+    """Factor from cosines to logits. A bias, as SigLIP adds, shifts all alike and is left out."""
     net: Any
     tokenizer: Callable[[list[str]], Tensor]
     preprocess: Callable[[Image.Image], Tensor]
@@ -46,7 +46,7 @@ class ClipModel:
     resize: Callable[[Image.Image], Image.Image]
     """Its first half: to the size that the vision tower reads."""
     crops: bool
-    """Whether that cuts the ends off a picture that is not square."""
+    """True when resizing cuts the ends off an image that is not square."""
     size_px: tuple[int, int]
     """Height and width that the vision tower reads."""
     mean_C: Tensor
@@ -54,24 +54,24 @@ class ClipModel:
     dtype: torch.dtype
 
     def embed_tiles(self, tiles: UInt8[np.ndarray, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """Unit vectors of RGB tiles, 0 to 255."""
+        """Embed RGB tiles, 0 to 255, as unit vectors."""
         return self.embed_pixels(self.pixels(tiles))
 
     def embed_pixels(self, pixels: Float[Tensor, "N 3 h w"]) -> Float[Tensor, "N D"]:
-        """Unit vectors, in float32 on the CPU, of what `pixels` returned."""
+        """Embed the output of `pixels` as unit vectors, in float32 on the CPU."""
         with torch.inference_mode():
             vectors: Tensor = normalize(self.net.encode_image(pixels).float(), dim=-1).cpu()
         return vectors
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "P D"]:
-        """Unit vectors of texts, in float32 on the CPU."""
+        """Embed texts as unit vectors, in float32 on the CPU."""
         with torch.inference_mode():
             tokens = self.tokenizer(list(texts)).to(self.mean_C.device)
             vectors: Tensor = normalize(self.net.encode_text(tokens).float(), dim=-1).cpu()
         return vectors
 
     def pixels(self, tiles: UInt8[np.ndarray, "N 3 H W"]) -> Float[Tensor, "N 3 h w"]:
-        """What the vision tower reads, where it reads it: equal to open_clip's preprocessing of each tile."""
+        """Prepare tiles for the vision tower, on its device: equal to open_clip's preprocessing of each tile."""
         if tiles.shape[2:] != self.size_px:
             resized = [self.resize(Image.fromarray(tile)) for tile in tiles.transpose(0, 2, 3, 1)]
             tiles = np.stack([np.asarray(tile) for tile in resized]).transpose(0, 3, 1, 2)
@@ -80,10 +80,10 @@ class ClipModel:
         return whole.div_(255).sub_(self.mean_C).div_(self.std_C).to(self.dtype)
 
     def fit(self, image: Image.Image) -> UInt8[np.ndarray, "3 h w"]:
-        """A whole RGB picture at the size that the model reads.
+        """Resize a whole RGB image to the size that the model reads.
 
-        Where open_clip would cut the ends off, the picture is first widened to a square by bars of the model's mean
-        colour, as LLaVA 1.5 does: what is asked for may be at an end."""
+        Where open_clip would cut the ends off, the image is first widened to a square by bars of the model's mean
+        colour, as LLaVA 1.5 does: the object may be at an end."""
         height, width = self.size_px
         side = max(image.width / width, image.height / height)
         square = round(side * width), round(side * height)
@@ -97,7 +97,7 @@ class ClipModel:
 
 
 def load_model(name: str, pretrained: str = "", device: str = "auto", dtype: str = "auto") -> ClipModel:
-    """The model `name`, in evaluation mode. Raises ModelError when its weights are missing or do not fit, and when
+    """Load the model `name`, in evaluation mode. Raises ModelError when its weights are missing or do not fit, and when
     there is no such device.
 
     embedded:NAME is shipped with viewgen, local-dir:PATH a folder in open_clip's format, hf-hub:OWNER/NAME a model on
@@ -138,7 +138,7 @@ def load_model(name: str, pretrained: str = "", device: str = "auto", dtype: str
 
 
 def _place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """What the settings mean on this machine: auto is the GPU in float16, or the CPU in float32."""
+    """Resolve device and dtype on this machine: auto is the GPU in float16, or the CPU in float32."""
     try:
         place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         torch.zeros(1, device=place).cpu()
@@ -152,7 +152,7 @@ def _place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
 
 @contextmanager
 def _located(name: str) -> Iterator[str]:
-    """The name as open_clip wants it; a shipped model as the folder that it is in."""
+    """Return the name as open_clip wants it; for a shipped model its folder."""
     if not name.startswith(EMBEDDED):
         yield name
         return
@@ -167,7 +167,7 @@ def _located(name: str) -> Iterator[str]:
 
 
 def _weights_path(name: str, pretrained: str) -> Path:
-    """The file that holds the weights: without one, open_clip would hand out a random model."""
+    """Find the file that holds the weights: without one, open_clip would return a random model."""
     if name.startswith(LOCAL):
         return _weights_in(Path(name.removeprefix(LOCAL)))
     try:

@@ -37,7 +37,7 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalConfig:
-    """Which model reads which tiles."""
+    """Retrieval model, and the tiles that it reads."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -47,7 +47,7 @@ class RetrievalConfig:
     pretrained: str = "laion2b_s34b_b79k"
     """Tag of the weights for open_clip's own names; the other forms ignore it."""
     template: str = "a photo of {phrase}"
-    """What the model reads for a phrase; holds {phrase} once. The default is CLIP's usual prompt."""
+    """Text that the model reads for a phrase; holds {phrase} once. The default is CLIP's usual prompt."""
     question_weight: float = 0.0
     """Share of the question's own text in a tile's logit, 0 to 1; the phrase has the rest. RAP ranks by the question
     alone (1), V* looks for the phrase alone (0): most words of a question name nothing that a tile can show."""
@@ -65,7 +65,7 @@ class RetrievalConfig:
     device: str = "auto"
     """auto: the GPU where there is one. Else torch's name of a device: cpu, cuda, cuda:1."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """What the model computes in. auto: float16 on a GPU, float32 elsewhere."""
+    """Precision of the model. auto: float16 on a GPU, float32 elsewhere."""
 
     def __post_init__(self) -> None:
         if self.template.count("{phrase}") != 1:
@@ -116,8 +116,8 @@ class Retriever:
 
     @classmethod
     def load(cls, config: RetrievalConfig) -> Retriever:
-        """Raises ModelError when the model is unknown, its weights are missing or do not fit, or its device is not
-        there."""
+        """Load the model of the settings. Raises ModelError when it is unknown, its weights are missing or do not fit,
+        or its device is not there."""
         from viewgen.retrieval.openclip import (
             load_model,  # torch takes seconds to import: only when a model is asked for
         )
@@ -135,7 +135,7 @@ class Retriever:
         self.pictures.vectors.clear()
 
     def index(self, images: Sequence[Image.Image]) -> list[TileIndex]:
-        """The tiles of RGB images, embedded in batches that run on from one image to the next."""
+        """Embed the tiles of RGB images, in batches that run on from one image to the next."""
         if not images:
             return []
         config = self.config
@@ -153,7 +153,7 @@ class Retriever:
         ]
 
     def embed(self, images: Iterable[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """Unit vectors of whole RGB pictures (ClipModel.fit). Equal pixels are read once, also from call to call."""
+        """Embed whole RGB images as unit vectors (ClipModel.fit). Equal pixels are read once, also from call to call."""
         keys: list[bytes] = []
         known = dict(self.pictures.vectors)
         for chunk in _ahead(_chunks(self._unread(images, keys, frozenset(known)), self.config.batch_size)):
@@ -199,7 +199,7 @@ class Retriever:
         return float(np.mean([(window_ND @ self._text(phrase)).max() for phrase in phrases]))
 
     def _tiles(self, images: Sequence[Image.Image], boxes: Sequence[Sequence[Box]]) -> list[Float[np.ndarray, "N D"]]:
-        """The vectors of each image's tiles."""
+        """Return the vectors of each image's tiles."""
         pixels = [np.asarray(image) for image in images]
         batches = _batches(boxes, self.config.batch_size)
         prepared = (([tile[0] for tile in batch], self.clip.pixels(_cut(pixels, batch))) for batch in batches)
@@ -209,7 +209,7 @@ class Retriever:
         return np.split(vector_ND, np.cumsum([len(each) for each in boxes])[:-1])
 
     def _text(self, phrase: str, question: str = "") -> Vector:
-        """The phrase in the template, mixed with the question where the settings give it weight."""
+        """Embed the phrase in the template, mixed with the question where the settings give it weight."""
         vector_D = self._read(self.config.template.replace("{phrase}", phrase))
         weight = self.config.question_weight if question else 0.0
         return (1 - weight) * vector_D + weight * self._read(question) if weight else vector_D
@@ -234,7 +234,7 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _ahead(items: Iterable[T]) -> Iterator[T]:
-    """The items, each made in a thread while the one before it is used."""
+    """Yield the items, each made in a thread while the one before it is used."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(next, iterator, None)

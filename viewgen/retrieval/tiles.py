@@ -35,12 +35,12 @@ class TileIndex:
     merge_nats: float
 
     def logits(self, phrase: str, question: str = "") -> Float[np.ndarray, " N"]:
-        """Of every tile, in nats."""
+        """Return the logits of every tile, in nats."""
         logit_N: Float[np.ndarray, " N"] = self.scaled_ND @ self.text(phrase, question)
         return logit_N
 
     def regions(self, phrase: str, question: str = "") -> tuple[Region, ...]:
-        """The best places for a phrase, best first, with margins in nats.
+        """Return the best places for a phrase, best first, with margins in nats.
 
         With merge_nats, a place is a tile with those of its neighbours that fit about as well, and no two places
         overlap; without, it is a tile."""
@@ -68,8 +68,8 @@ class TileIndex:
         return [int((logit_N > logit_N[one_N].max()).sum()) if one_N.any() else None for one_N in shown]
 
     def hardest_tile(self, phrases: Sequence[str], apart_from: Sequence[Box]) -> Box | None:
-        """The tile with the highest logit, mean over phrases, of those that overlap none of the boxes; None if all do,
-        or if there is no phrase."""
+        """Return the tile with the highest logit, mean over phrases, of those that overlap none of the boxes; None if
+        all do or if there is no phrase."""
         apart_N = np.ones(len(self.boxes), dtype=bool)
         for box in apart_from:
             apart_N &= ~overlaps_one(self.box_N4, box)
@@ -123,7 +123,7 @@ def margins(
 
 
 def overlaps(box_N4: Int[np.ndarray, "N 4"], region_K4: Int[np.ndarray, "K 4"]) -> Bool[np.ndarray, "K N"]:
-    """Whether each of the tiles shares a pixel with each of the regions."""
+    """Return True where a tile shares a pixel with a region."""
     x0_N, y0_N, x1_N, y1_N = box_N4.T
     left_K, top_K, right_K, bottom_K = region_K4.T[:, :, None]
     shared_KN: Bool[np.ndarray, "K N"] = (x0_N < right_K) & (left_K < x1_N) & (y0_N < bottom_K) & (top_K < y1_N)
@@ -131,13 +131,13 @@ def overlaps(box_N4: Int[np.ndarray, "N 4"], region_K4: Int[np.ndarray, "K 4"]) 
 
 
 def overlaps_one(box_N4: Int[np.ndarray, "N 4"], box: Box) -> Bool[np.ndarray, " N"]:
-    """Whether each of the tiles shares a pixel with the box."""
+    """Return True where a tile shares a pixel with the box."""
     shared_N: Bool[np.ndarray, " N"] = overlaps(box_N4, np.array([box.as_tuple()]))[0]
     return shared_N
 
 
 def overlap_share(box_N4: Int[np.ndarray, "N 4"], box: Box) -> Float[np.ndarray, " N"]:
-    """What each of the tiles shares with the box, as a part of the smaller of the two, 0 to 1."""
+    """Return the overlap of each tile with the box, as a share of the smaller of the two, 0 to 1."""
     x0_N, y0_N, x1_N, y1_N = box_N4.T
     width_N = np.clip(np.minimum(x1_N, box.x1) - np.maximum(x0_N, box.x0), 0, None)
     height_N = np.clip(np.minimum(y1_N, box.y1) - np.maximum(y0_N, box.y0), 0, None)

@@ -53,7 +53,7 @@ _UNIT_PX = 6.0  # one step of the 4 x 4 board
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoConfig:
-    """What to draw. Splits share no scene."""
+    """Numbers of scenes, and their size. Splits share no scene."""
 
     seed: int = 0
     num_train: int = 1600
@@ -111,7 +111,7 @@ class SceneQuestion:
 
 
 def scene_stream(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random stream of one scene, whatever else is drawn."""
+    """Return the random stream of one scene, whatever else is drawn."""
     digest = blake2b(f"{seed}/{split}/{index}".encode(), digest_size=8).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
@@ -129,7 +129,7 @@ def draw_scene(stream: np.random.Generator, config: DemoConfig) -> Scene:
 
 
 def ask(stream: np.random.Generator, scene: Scene, num_relations: int) -> list[SceneQuestion]:
-    """A question about each sign, some about two, one about a sign that is not there."""
+    """Write a question about each sign, some about two, one about a sign that is not there."""
     asked = [
         SceneQuestion(text=number_question(sign.phrase), answer=sign.number, kind="attribute", signs=(sign,))
         for sign in scene.signs
@@ -160,7 +160,7 @@ def _relation(first: Sign, second: Sign) -> SceneQuestion:
 
 
 def _ground(stream: np.random.Generator, edge_px: int) -> Image.Image:
-    """A muted colour with soft patches and some grain."""
+    """Draw a muted colour with soft patches and some grain."""
     base = stream.uniform(95, 165) + stream.uniform(-18, 18, 3)
     coarse = stream.normal(0, 14, (7, 7, 1)) + stream.normal(0, 5, (7, 7, 3))
     patches = Image.fromarray(np.clip(base + coarse, 0, 255).astype(np.uint8)).resize(
@@ -253,7 +253,7 @@ def splits(config: DemoConfig) -> Iterator[tuple[str, int]]:
 
 
 def _make_room(out: Path) -> None:
-    """A folder marked as ours, before anything is drawn, and without what was drawn there before."""
+    """Mark a folder as ours before anything is drawn, and remove earlier drawings."""
     marker = out / MARKER
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise RecipeError(f"{out}: holds files that are not drawn scenes. Name an empty or new folder.")

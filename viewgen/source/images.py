@@ -12,13 +12,13 @@ from typing import ClassVar
 from PIL import Image
 from pydantic import ConfigDict
 
-from viewgen.decode import MAX_MEGAPIXELS, PictureError, decode
+from viewgen.decode import MAX_MEGAPIXELS, UnusableImageError, decode
 from viewgen.settings import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """How much image is let in: a small file can unfold to more pixels than memory holds."""
+    """Limits of images: a small file can unfold to more pixels than memory holds."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -36,7 +36,7 @@ class ImageConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class DecodedImage:
     """An opened image and the file that it came from."""
 
     image: Image.Image
@@ -44,32 +44,33 @@ class Picture:
     data: bytes
     """The file, byte for byte."""
     sha256: str
-    """Of `data`, in hex."""
+    """SHA-256 of `data`, in hex."""
     width_px: int
     height_px: int
 
 
 def read_image_file(path: Path, config: ImageConfig) -> bytes:
-    """The file's bytes. Raises PictureError when it is missing, not a plain file, unreadable or above max_file_mb."""
+    """Read the file's bytes. Raises UnusableImageError when it is missing, not a plain file, unreadable or above
+    max_file_mb."""
     try:
         if not path.is_file():  # also keeps pipes and devices out, which would block or never end
-            raise PictureError("missing_image", "there is no such file", path)
+            raise UnusableImageError("missing_image", "there is no such file", path)
         size_mb = path.stat().st_size / 1e6
         if size_mb <= config.max_file_mb:
             return path.read_bytes()
     except OSError as error:
-        raise PictureError("unreadable_image", f"cannot be read ({error.strerror})", path) from None
-    raise PictureError("oversize_image", f"{size_mb:.1f} MB, more than max_file_mb {config.max_file_mb:g}", path)
+        raise UnusableImageError("unreadable_image", f"cannot be read ({error.strerror})", path) from None
+    raise UnusableImageError("oversize_image", f"{size_mb:.1f} MB, more than max_file_mb {config.max_file_mb:g}", path)
 
 
-def open_picture(path: Path, config: ImageConfig) -> Picture:
-    """The image at `path`, upright and RGB. Raises PictureError when it cannot be opened safely and whole."""
+def open_image(path: Path, config: ImageConfig) -> DecodedImage:
+    """Open the image at `path`, upright and RGB. Raises UnusableImageError when it cannot be opened safely and whole."""
     data = read_image_file(path, config)
     try:
         image = decode(data, config.max_megapixels)
-    except PictureError as error:
-        raise PictureError(error.reason, error.what, path) from None
-    return Picture(
+    except UnusableImageError as error:
+        raise UnusableImageError(error.reason, error.what, path) from None
+    return DecodedImage(
         image=image,
         data=data,
         sha256=hashlib.sha256(data).hexdigest(),

@@ -1,5 +1,5 @@
-"""A recipe's [source] -> Questions, through a DuckDB query over the source's own files.
-Leaves out: opening images (images.py); the other settings of a recipe (config.py).
+"""Read the questions of a recipe's [source] through a DuckDB query over the source's own files.
+Leaves out: opening images (images.py), the other settings of a recipe (build/config.py).
 
 The query runs inside the root folder, may only read, and reads nothing outside of it. Questions are put in order of
 image and id, so that a query needs no ORDER BY for a build to be repeatable."""
@@ -37,7 +37,7 @@ _CORNERS = ("x0", "y0", "x1", "y1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig:
-    """Where questions and images come from."""
+    """Source of questions and images."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -50,7 +50,7 @@ class SourceConfig:
 
 
 def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
-    """The source's questions, ordered by image and id. Raises RecipeError, one line that begins with the recipe."""
+    """Read the source's questions, ordered by image and id. Raises RecipeError, one line that begins with the recipe."""
     root = root_of(source, recipe)
     if not root.is_dir():
         raise RecipeError(f"{recipe}: source.root is {str(root)!r}, and there is no such folder. Change it.")
@@ -64,7 +64,7 @@ def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
 
 
 def root_of(source: SourceConfig, recipe: Path) -> Path:
-    """The source's folder, absolute. Raises RecipeError for what can be no path."""
+    """Return the source's folder, absolute. Raises RecipeError for text that is no path."""
     try:
         return (recipe.parent / source.root).resolve()
     except ValueError as error:  # a NUL character
@@ -72,7 +72,7 @@ def root_of(source: SourceConfig, recipe: Path) -> Path:
 
 
 def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
-    """The query's rows: boxes as they are, all other columns as text, whatever their type was."""
+    """Run the query: boxes come as they are, all other columns as text."""
     try:
         # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
         with contextlib.chdir(root), open_reader(root) as connection:
@@ -87,7 +87,7 @@ def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
 
 
 def open_reader(root: Path) -> Connection:
-    """A DuckDB that can read below `root` and reach nothing else: no other file, no network, no Python variable."""
+    """Open a DuckDB that can read below `root` and reach nothing else: no other file, no network, no Python variable."""
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
     connection.execute(f"SET allowed_directories = ['{str(root).replace(chr(39), chr(39) * 2)}']")
     connection.execute("SET enable_external_access = false")
@@ -111,7 +111,7 @@ def _one_select(connection: Connection, query: str, recipe: Path) -> Statement:
 
 
 def _refuse_columns(columns: Sequence[str], recipe: Path) -> None:
-    """A misspelt optional column would otherwise be left out in silence."""
+    """Refuse unknown columns: a misspelt optional one would be left out in silence."""
     lacking = [name for name in NEEDED if name not in columns]
     if lacking:
         raise RecipeError(f"{recipe}: source.query gives no column {lacking[0]!r}, only {', '.join(columns)}. Add it.")
@@ -181,5 +181,5 @@ def _score(given: Any) -> float:  # noqa: ANN401 - whatever the query gives, Dec
 
 
 def _one_line(error: Exception) -> str:
-    """The message without DuckDB's drawing of the place in the query."""
+    """Return the message without DuckDB's drawing of the place in the query."""
     return " ".join(str(error).split("\n\nLINE")[0].split()).removesuffix(".")

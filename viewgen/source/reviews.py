@@ -1,7 +1,7 @@
 """Verdicts of people who looked at questions and their views, as the report's page saves them: CSV with the columns
 question_id, verdict (accept or reject) and, if one likes, note.
-Leaves out: the page (report.py) and acting on verdicts (build.py). A rejected question leaves the build as a rejection of
-stage `review`; an accepted one stays although the audit would reject it, but no other stage is overruled."""
+Leaves out: the page (report/page.py), acting on verdicts (build/stages.py). A rejected question leaves the build as a
+rejection of stage `review`; an accepted one stays although the audit would reject it, but no other stage is overruled."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pathlib import Path
 from viewgen.errors import ReviewsError
 
 STAGE, REASON = "review", "reviewed"
-"""What a rejected question is counted under."""
+"""Stage and reason of a question that a reviewer rejected."""
 VERDICTS = ("accept", "reject")
 NEEDED, OPTIONAL = ("question_id", "verdict"), ("note",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What a person decided about one question."""
+class Review:
+    """Decision of a person about one question."""
 
     verdict: str
     """accept or reject."""
     note: str = ""
-    """Why, in the reviewer's words; may be empty."""
+    """Reason in the reviewer's words; may be empty."""
 
     @property
     def is_reject(self) -> bool:
@@ -37,11 +37,11 @@ class Verdict:
         return f"a reviewer rejected it: {self.note}" if self.note else "a reviewer rejected it"
 
 
-def read_reviews(path: Path) -> Mapping[str, Verdict]:
-    """question_id -> its verdict, in the order of the file. Raises ReviewsError, one line that names file and line.
+def read_reviews(path: Path) -> Mapping[str, Review]:
+    """Read the verdicts by question_id, in the order of the file. Raises ReviewsError, one line that names file and line.
 
     A question may stand in several lines as long as they agree; their notes are joined."""
-    found: dict[str, Verdict] = {}
+    found: dict[str, Review] = {}
     first_line: dict[str, int] = {}
     for line, question_id, new in _verdicts(path):
         old = found.get(question_id)
@@ -49,12 +49,12 @@ def read_reviews(path: Path) -> Mapping[str, Verdict]:
             both = f"{old.verdict} in line {first_line[question_id]}, {new.verdict} in line {line}"
             raise ReviewsError(f"{path}: question {question_id!r} has two verdicts: {both}. Keep one of them.")
         notes = [verdict.note for verdict in (old, new) if verdict and verdict.note]
-        found[question_id] = Verdict(verdict=new.verdict, note="; ".join(dict.fromkeys(notes)))
+        found[question_id] = Review(verdict=new.verdict, note="; ".join(dict.fromkeys(notes)))
         first_line.setdefault(question_id, line)
     return found
 
 
-def _verdicts(path: Path) -> Iterator[tuple[int, str, Verdict]]:
+def _verdicts(path: Path) -> Iterator[tuple[int, str, Review]]:
     """Line number, question_id and verdict of every row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
@@ -94,7 +94,7 @@ def _fields(names: list[str], row: list[str], path: Path, line: int) -> Iterator
     return zip(names, row, strict=True)
 
 
-def _verdict(fields: Mapping[str, str], path: Path, line: int) -> tuple[str, Verdict]:
+def _verdict(fields: Mapping[str, str], path: Path, line: int) -> tuple[str, Review]:
     if not fields["question_id"]:
         raise ReviewsError(f"{path}: line {line} has no question_id. Add it or remove the line.")
     if fields["verdict"] not in VERDICTS:
@@ -102,4 +102,4 @@ def _verdict(fields: Mapping[str, str], path: Path, line: int) -> tuple[str, Ver
         raise ReviewsError(
             f"{path}: line {line} has the verdict {fields['verdict']!r}: expected {expected}. Change it."
         )
-    return fields["question_id"], Verdict(verdict=fields["verdict"], note=fields.get("note", ""))
+    return fields["question_id"], Review(verdict=fields["verdict"], note=fields.get("note", ""))

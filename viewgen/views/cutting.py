@@ -29,7 +29,7 @@ from viewgen.views.positives import exact_box
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewsConfig:
-    """Which views are made of each question, and how."""
+    """Kinds of view to make of each question, and their settings."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -43,30 +43,29 @@ class ViewsConfig:
     """Kinds tried, in this order, where one cannot be made; each stands in for kinds of its own role, and the row says
     so. Ours: none, since a stand-in differs from the positive in another way than the rest of its kind."""
     on_missing: Literal["keep", "reject"] = "keep"
-    """What becomes of a question when neither a kind nor a fallback can be made: keep it, with the reason in its row, or
+    """Fate of a question of which neither a kind nor a fallback can be made: keep it, with the reason in its row, or
     reject it. One that is left without any positive or any negative is always rejected. Ours: keep, since a training
     asks for one kind and skips the questions that lack it."""
     grid_px: int = 1
     """Off-region boxes and random crops start on multiples of it, in pixels, 1 or more. 1, anywhere, as in
     arXiv 2606.25319."""
     downsample_factor: float = 2.0
-    """How many times smaller the image is made before off_region_downsampled is cut, above 1. 2 as in
-    arXiv 2606.25319."""
+    """Factor by which the image shrinks before off_region_downsampled is cut, above 1. 2 as in arXiv 2606.25319."""
     donors: Literal["random", "nearest"] = "random"
-    """Whose positive swapped takes: that of any other question, or of the one with the most similar crop, which is the
-    harder negative. Both are among questions about other images, and about other things, of the same part of a build."""
+    """Donor of swapped: any other question, or the one with the most similar crop, which is the harder negative. Both
+    are among questions about other images, and about other things, of the same part of a build."""
     swap_fit: Fit = "cut"
-    """How swapped becomes as large as the positive: cut (from the donor's image, around its evidence) or resize (of its
+    """Way to make swapped as large as the positive: cut (from the donor's image, around its evidence) or resize (of its
     crop, which changes sharpness and shape). Ours: cut, so that only the content differs."""
     mask_fill: Fill = "mean"
-    """What masks are filled with: mean (of the image), grey, black, blur (of what is there) or noise. Ours: the mean
+    """Fill of masks: mean (of the image), grey, black, blur (of what is there) or noise. Ours: the mean
     stands out least."""
     mask_grow_ratio: float = 1.0
     """Both sides of a mask over those of its evidence box, 1 or more, so that the evidence is always covered."""
     patch_px: int = 28
     """Side of the shuffled patches, in pixels, 1 or more. 28 is what one token shows to Qwen's vision towers."""
     shrink_factor: float = 8.0
-    """How many times smaller downsampled becomes on the way, above 1. Ours: letters of 20 px become 2 or 3 px high."""
+    """Factor by which downsampled shrinks on the way, above 1. Ours: letters of 20 px become 2 or 3 px high."""
     block_px: int = 16
     """Side of the blocks of pixelated, in pixels, 2 or more. Ours: larger than the strokes of what can be read."""
     blur_px: float = 8.0
@@ -74,7 +73,7 @@ class ViewsConfig:
     noise_step: int = 500
     """Steps of noise on noised, 1 to 1000. 500 as in visual contrastive decoding (arXiv 2311.16922)."""
     noise_schedule: Schedule = "sigmoid"
-    """How noise grows with steps: sigmoid as in visual contrastive decoding, or cosine (arXiv 2102.09672)."""
+    """Growth of noise with steps: sigmoid as in visual contrastive decoding, or cosine (arXiv 2102.09672)."""
     blank_fill: Literal["mean", "grey", "black"] = "grey"
     """Colour of blank: mean (of the image), grey or black. Ours: grey is what image processors take for zero."""
 

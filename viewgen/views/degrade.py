@@ -1,6 +1,6 @@
-"""Pictures with less in them: shrunk, pixelated, blurred, noised, shuffled, filled. Each function takes pixels and gives
-new pixels of the same size; what is random comes from the stream it is given.
-Leaves out: which pixels are spoilt and why (negatives.py)."""
+"""Degrade images: shrink, pixelate, blur, add noise, shuffle, fill. Each function takes pixels and returns new pixels
+of the same size; randomness comes from the stream that it takes.
+Leaves out: the choice of pixels to degrade (altered.py, negatives.py)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BLUR_SHARE = 0.25
 
 
 def shrink(image: Image.Image, factor: float) -> Image.Image:
-    """Made `factor` times smaller by averaging, and as large again."""
+    """Shrink an image `factor` times by averaging, and enlarge it again."""
     small = (max(1, round(image.width / factor)), max(1, round(image.height / factor)))
     return image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BICUBIC)
 
 
 def pixelate(image: Image.Image, block_px: int) -> Image.Image:
-    """Square blocks of block_px, each of its own mean colour; those at the right and lower edge may be narrower."""
+    """Draw square blocks of block_px, each of its own mean colour; those at the right and lower edge may be narrower."""
     starts_y, starts_x = np.arange(0, image.height, block_px), np.arange(0, image.width, block_px)
     sums = np.add.reduceat(np.add.reduceat(np.asarray(image, dtype=np.uint32), starts_y, axis=0), starts_x, axis=1)
     heights, widths = np.diff(starts_y, append=image.height), np.diff(starts_x, append=image.width)
@@ -40,8 +40,9 @@ def blur(image: Image.Image, radius_px: float) -> Image.Image:
 
 
 def add_noise(image: Image.Image, stream: np.random.Generator, step: int, schedule: Schedule) -> Image.Image:
-    """The picture after `step` of NUM_STEPS steps of a diffusion: sqrt(a) x + sqrt(1 - a) e, with a = signal_share(step),
-    levels scaled to -1..1, e normal, the outcome clipped (arXiv 2311.16922, there on levels normalised for the model)."""
+    """Return the image after `step` of NUM_STEPS steps of a diffusion: sqrt(a) x + sqrt(1 - a) e, with a =
+    signal_share(step), levels scaled to -1..1, e normal, the outcome clipped (arXiv 2311.16922, there on levels
+    normalised for the model)."""
     share = signal_share(step, schedule)
     levels = np.asarray(image, dtype=np.float32) / np.float32(127.5) - np.float32(1)
     noise: Float32[np.ndarray, "height width 3"] = stream.standard_normal(levels.shape, dtype=np.float32)
@@ -61,7 +62,7 @@ def signal_share(step: int, schedule: Schedule) -> float:
 
 
 def shuffle(image: Image.Image, stream: np.random.Generator, patch_px: int) -> Image.Image:
-    """The same square patches of patch_px in another order; a strip too narrow for a patch, right and below, stays.
+    """Put square patches of patch_px in another order; a strip too narrow for a patch, right and below, stays.
 
     There must be two patches at least."""
     rows, columns = image.height // patch_px, image.width // patch_px
@@ -78,8 +79,8 @@ def shuffle(image: Image.Image, stream: np.random.Generator, patch_px: int) -> I
 
 
 def fill_for(image: Image.Image, part: Image.Image, fill: Fill, stream: np.random.Generator) -> Image.Image:
-    """What to lay over `part` of an image: one colour, the part itself blurred past recognition, or noise with the
-    image's own mean and deviation in each channel. Only noise draws from the stream."""
+    """Return the pixels to lay over `part` of an image: one colour, the part itself blurred past recognition, or noise
+    with the image's own mean and deviation in each channel. Only noise draws from the stream."""
     if fill == "blur":
         return blur(part, BLUR_SHARE * min(part.size))
     if fill == "noise":

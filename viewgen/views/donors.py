@@ -25,7 +25,7 @@ class DonorCandidate:
     phrases: tuple[str, ...]
     """Texts of the phrases that it asks about."""
     vector_D: Float[np.ndarray, " D"] | None = None
-    """Of its positive crop, of length 1; None where donors are chosen at random."""
+    """Unit vector of its positive crop; None where donors are chosen at random."""
 
 
 def choose_donors(

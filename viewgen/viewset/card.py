@@ -1,5 +1,4 @@
-"""What people and programs read about the tables: the card of a view set, and docs/data-format.md. Both are printed
-from schema.py.
+"""Print the card of a view set and docs/data-format.md from schema.py.
 Leaves out: every number that the manifest does not hold."""
 
 from __future__ import annotations
@@ -36,12 +35,13 @@ Models: {models}. Every setting is in `manifest.json`.
 
 
 def data_format() -> str:
-    """docs/data-format.md."""
+    """Return docs/data-format.md."""
     return "\n".join([_FORMAT, *(_described(name, table) for name, table in TABLES.items())])
 
 
 def card(manifest: Manifest) -> str:
-    """README.md of a view set. Its YAML header lets Hugging Face's `datasets` find the tables and decode the images."""
+    """Return README.md of a view set. Its YAML header lets Hugging Face's `datasets` find the tables and decode the
+    images."""
     counts = {name: sum(part.files[name].rows for part in manifest.parts) for name in TABLES}
     tables = "\n".join(f"| {name} | {counts[name]} | {table.meaning} |" for name, table in TABLES.items())
     models = ", ".join(f"{name} (SHA-256 {sha256[:16]})" for name, sha256 in sorted(manifest.models.items())) or "none"
@@ -71,7 +71,7 @@ def _type_words(kind: DataType) -> str:
 
 
 def _yaml_header() -> Iterator[str]:
-    """One configuration per table. All rows are one split named rows: our own `split` is a column."""
+    """Yield one configuration per table. All rows are one split named rows: our own `split` is a column."""
     yield "configs:"
     for name in TABLES:
         yield from (f"- config_name: {name}", "  data_files:", "  - split: rows", f"    path: {name}/*.parquet")
@@ -99,12 +99,12 @@ def _feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
 
 
 def _instance(kind: object) -> DataType:
-    """Polars hands out an inner type as an object or as its class."""
+    """Return an inner type as an object; polars hands out the object or its class."""
     found = kind() if isinstance(kind, type) else kind
     assert isinstance(found, pl.DataType)
     return found
 
 
 def _dtype(kind: DataType) -> str:
-    """The type's name as Arrow and Hugging Face spell it: string, int32, float64, ..."""
+    """Return the type's name as Arrow and Hugging Face spell it: string, int32, float64, ..."""
     return "bool" if isinstance(kind, pl.Boolean) else str(kind).lower()

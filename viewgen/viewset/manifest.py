@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from viewgen.errors import ShardError
-from viewgen.files import beside
+from viewgen.files import write_whole
 from viewgen.settings import STRICT
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
 
@@ -43,14 +43,14 @@ class PartRecord:
     num_questions: int
     """Questions that came in: kept and rejected."""
     fingerprint: str
-    """Of all that the part was made from: questions, image files, settings, seed, models, code."""
+    """Fingerprint of all that the part was made from: questions, image files, settings, seed, models, code."""
     files: Mapping[str, FileRecord]
     """Table -> its file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a view set is."""
+    """Settings, seed, models and parts of a view set."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -81,7 +81,8 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the view set at `folder`. Raises ShardError when it is missing, broken or of another version."""
+    """Read the manifest of the view set at `folder`. Raises ShardError when it is missing, broken or of another
+    version."""
     path = folder / MANIFEST
     if not folder.is_dir():
         raise ShardError(f"{folder}: there is no such folder. Make it with `viewgen build RECIPE --out {folder}`.")
@@ -105,12 +106,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest of the view set at `folder`."""
-    with beside(folder / MANIFEST) as partial:
+    with write_whole(folder / MANIFEST) as partial:
         partial.write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def fingerprint(thing: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
-    """A name for anything that JSON can hold: equal things have equal names, others do not."""
+    """Hash anything that JSON can hold: equal things have equal hashes, others do not."""
     return hashlib.sha256(json.dumps(thing, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 

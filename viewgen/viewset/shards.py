@@ -1,5 +1,5 @@
-"""A view set on disk: writing its parts, and the checked reader that trainer uses.
-Leaves out: what the columns mean (schema.py), the manifest's own form (manifest.py), making rows (tables.py).
+"""Write the parts of a view set, and read them back checked.
+Leaves out: the meaning of the columns (schema.py), the manifest's own form (manifest.py), making rows (tables.py).
 
 Part k of every table speaks of the same images, so a reader needs part k alone. Pixels are read part by part and kept
 in a cache of bounded size; columns that are not asked for are not read, above all not the answers."""
@@ -18,14 +18,14 @@ import polars as pl
 
 from viewgen.boxes import Box
 from viewgen.errors import ShardError
-from viewgen.files import beside
+from viewgen.files import write_whole
 from viewgen.viewset.manifest import FileRecord, Manifest, read_manifest
 from viewgen.viewset.schema import TABLES
 
 ROW_GROUP_BYTES = 32_000_000
 """Hugging Face's viewer refuses row groups over 300 MB, and a reader must hold one: 32 to 64 MB serves both."""
-LEAST_ROWS = 512
-"""Rows of a group at least, but for rows of many megabytes: groups of a few small rows read slowly."""
+MIN_ROWS = 512
+"""Rows of a group, unless rows have many megabytes: groups of a few small rows read slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +50,13 @@ class StoredSample:
 
 
 def table_path(folder: Path, table: str, part: int) -> Path:
-    """Where a part of a table lies in the view set at `folder`."""
+    """Return the path of a part of a table in the view set at `folder`."""
     return folder / table / f"part-{part:05d}.parquet"
 
 
 def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
     """Write rows to `path`, whole or not at all: equal rows give equal bytes. Row groups hold about ROW_GROUP_BYTES."""
-    with beside(path) as partial:
+    with write_whole(path) as partial:
         rows.write_parquet(partial, row_group_size=_rows_per_group(rows))
         read_back = _num_rows(partial)
         assert read_back == rows.height, f"{partial} has {read_back} rows, {rows.height} were written"
@@ -64,14 +64,14 @@ def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
 
 
 def file_record(path: Path) -> FileRecord:
-    """Rows, size and hash of a Parquet file. Raises ShardError when it cannot be read."""
+    """Return rows, size and hash of a Parquet file. Raises ShardError when it cannot be read."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return FileRecord(rows=_num_rows(path), bytes=path.stat().st_size, sha256=sha256)
 
 
 def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
-    """What is wrong with a table's file, judged by its size and footer without reading its rows; None when nothing is.
+    """Describe the fault of a table's file, by its size and footer without reading its rows; None when it has none.
 
     A column that may be null may also be absent: a view set can be handed on without its answers."""
     if fault := _form_fault(path, table, record):
@@ -84,7 +84,7 @@ def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
 
 
 def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
-    """What is wrong with a file's size or columns."""
+    """Describe the fault of a file's size or columns."""
     if not path.is_file():
         return "missing"
     if (size := path.stat().st_size) != record.bytes:
@@ -100,7 +100,7 @@ def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
 
 
 def _are_sound(files: Sequence[tuple[Path, str, FileRecord]]) -> bool:
-    """Whether file_fault() finds nothing in any of them."""
+    """Return True when file_fault() finds nothing in any of them."""
     if any(_form_fault(path, table, record) for path, table, record in files):
         return False
     try:
@@ -141,21 +141,21 @@ class ViewSet:
         return tuple(record.part for record in self.manifest.parts)
 
     def table_paths(self, name: str) -> list[Path]:
-        """The files of a table, in order of parts."""
+        """Return the files of a table, in order of parts."""
         return [table_path(self.path, name, part) for part in self.parts]
 
     def splits(self) -> dict[str, int]:
-        """Split -> number of kept questions, by name."""
+        """Count the kept questions of each split, by name."""
         counts = self._columns("questions", ["split"])["split"].value_counts().sort("split")
         return dict(counts.iter_rows())
 
     def view_kinds(self, role: str = "") -> tuple[str, ...]:
-        """Every kind of view here, by name; of one role, positive or negative, when it is given."""
+        """Return every kind of view here, by name; of one role, positive or negative, when it is given."""
         views = self._columns("views", ["kind", "role"])
         return tuple(sorted(views.filter(pl.col("role") == role if role else pl.lit(True))["kind"].unique()))
 
     def samples(self, split: str, kinds: Sequence[str], answers: bool = False) -> list[StoredSample]:
-        """The kept questions of a split with the ids of their views of the asked kinds, in order of the files.
+        """Return the kept questions of a split with the ids of their views of the given kinds, in order of the files.
 
         The column of answers is not read from disk unless `answers` is true. Raises ShardError for an unknown split and
         when a sample lacks a view of an asked kind without saying so in `missing`."""
@@ -171,11 +171,11 @@ class ViewSet:
         return samples
 
     def image_bytes(self, image_ids: Iterable[str]) -> dict[str, bytes]:
-        """Source images as their own files' bytes (decode() turns them upright), by id. Raises ShardError."""
+        """Read source images as their own files' bytes (decode() turns them upright), by id. Raises ShardError."""
         return self._bytes("images", image_ids)
 
     def view_bytes(self, view_ids: Iterable[str]) -> dict[str, bytes]:
-        """Views as PNG bytes, by id. Raises ShardError for an id that is not here."""
+        """Read views as PNG bytes, by id. Raises ShardError for an id that is not here."""
         return self._bytes("views", view_ids)
 
     def _part_samples(self, part: int, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
@@ -219,7 +219,7 @@ class ViewSet:
         return found
 
     def _index(self, table: str) -> dict[str, _Place]:
-        """Id -> where its bytes are, read once."""
+        """Return the place of the bytes of each id, read once."""
         if table not in self._places:
             columns = [TABLES[table].key, *(["kind"] if table == "views" else [])]
             self._places[table] = {
@@ -259,7 +259,7 @@ class ViewSet:
 
 
 class _Place(NamedTuple):
-    """What is read at once: a part of a table, of views one kind."""
+    """Unit of reading: a part of a table, of views one kind."""
 
     table: str
     part: int
@@ -292,7 +292,7 @@ class _Cache:
 
 def _rows_per_group(rows: pl.DataFrame) -> int:
     if "image" not in rows.columns or not rows.height:
-        return max(rows.height, LEAST_ROWS)
+        return max(rows.height, MIN_ROWS)
     num_bytes = int(rows["image"].struct.field("bytes").bin.size().sum())
     return max(1, ROW_GROUP_BYTES * rows.height // max(num_bytes, 1))
 

@@ -11,7 +11,7 @@ from torch import Generator
 from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedModel
 
 import trainer.engine.families
-from trainer.engine.families import FAMILIES, eyes, family_of, never_ids, sharing_table
+from trainer.engine.families import FAMILIES, family_of, never_ids, sharing_table, vision_parameters
 from trainer.engine.load import Loaded
 from trainer.engine.models import Student
 from trainer.engine.prefix import Segment, extend
@@ -71,7 +71,7 @@ def test_a_frozen_tower_takes_its_projector_with_it_and_leaves_the_text_model(ti
     assert frozen == {
         name for name, _ in tiny_model.named_parameters() if ".language_model" not in name and ".text_model" not in name
     } - {"lm_head.weight"}
-    assert len(frozen) == len(eyes(tiny_model))
+    assert len(frozen) == len(vision_parameters(tiny_model))
 
 
 def test_an_answer_never_holds_a_placeholder(sharing_model: PreTrainedModel) -> None:

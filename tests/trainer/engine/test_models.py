@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainer.engine.families import family_of
 from trainer.engine.load import ModelConfig, check_pair, frozen_copy, load
 from trainer.engine.logprobs import token_terms
-from trainer.errors import ModelError
+from trainer.errors import ModelLoadError
 from trainer.loss import exact_divergence
 
 DRAWN = Path(str(files("trainer") / "weights" / "drawn-vlm"))
@@ -26,7 +26,7 @@ def test_a_teacher_with_another_tokenizer_is_refused_with_the_first_token_that_d
     student = load("embedded:drawn-vlm", ModelConfig(), "model.student")
     teacher = load(str(tmp_path / "other"), ModelConfig(), "model.teacher")
     number = student.processor.tokenizer.convert_tokens_to_ids("Ġred")
-    with pytest.raises(ModelError) as refusal:
+    with pytest.raises(ModelLoadError) as refusal:
         check_pair(student, teacher)
     assert str(refusal.value) == (
         f"teacher '{tmp_path / 'other'}' and student 'embedded:drawn-vlm' have different tokenizers: 'Ġred' is {number} "
@@ -37,7 +37,7 @@ def test_a_teacher_with_another_tokenizer_is_refused_with_the_first_token_that_d
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "embedded:drawn-vml", "qwen"])
 def test_a_model_that_is_not_there_is_refused_with_the_setting_that_names_it(name: str) -> None:
-    with pytest.raises(ModelError) as refusal:
+    with pytest.raises(ModelLoadError) as refusal:
         load(name, ModelConfig(), "model.student")
     assert str(refusal.value) == (
         f"model.student = {name!r}: there is no such folder. Give a model's folder, a hub id or embedded:drawn-vlm."
@@ -45,7 +45,7 @@ def test_a_model_that_is_not_there_is_refused_with_the_setting_that_names_it(nam
 
 
 def test_a_folder_that_holds_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError) as refusal:
+    with pytest.raises(ModelLoadError) as refusal:
         load(str(tmp_path), ModelConfig(), "model.teacher")
     said = str(refusal.value)
     assert said.startswith(f"model.teacher = '{tmp_path}': cannot be loaded as a vision-language model (")
@@ -53,7 +53,8 @@ def test_a_folder_that_holds_no_model_is_refused_in_one_line(tmp_path: Path) -> 
 
 
 def test_a_hub_id_that_cannot_be_reached_is_refused_in_one_line() -> None:
-    with pytest.raises(ModelError, match=r"^model\.student = 'nobody/nothing': cannot be loaded as a vision-language"):
+    said = r"^model\.student = 'nobody/nothing': cannot be loaded as a vision-language"
+    with pytest.raises(ModelLoadError, match=said):
         load("nobody/nothing", ModelConfig(), "model.student")
 
 

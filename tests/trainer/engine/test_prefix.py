@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainer.engine.families import folds, pads_freely, read_apart, see
+from trainer.engine.families import can_pack_siblings, can_pad_inside, disable_sharing, encode_images
 from trainer.engine.load import Loaded
 from trainer.engine.logprobs import Scores
 from trainer.engine.models import Student, Teacher
@@ -242,9 +242,9 @@ def test_siblings_of_a_prompt_share_its_row_until_they_are_longer_than_it(
         lambda _, __, named: shapes.append(tuple(named["input_ids"].shape)), with_kwargs=True
     )
     extend_siblings(sharing_model, read, given.question_B, given.ids_BT, given.response_BT)
-    assert shapes == [(3, 4 * length) if folds(sharing_model) else (9, length)]
+    assert shapes == [(3, 4 * length) if can_pack_siblings(sharing_model) else (9, length)]
     extend_siblings(sharing_model, read, given.question_B[:3], given.ids_BT[:3], given.response_BT[:3])
-    assert shapes[1] == ((1, 3 * length) if folds(sharing_model) else (3, length))
+    assert shapes[1] == ((1, 3 * length) if can_pack_siblings(sharing_model) else (3, length))
 
 
 def test_answers_longer_than_their_prompts_are_read_as_any_others(sharing_model: PreTrainedModel, paint: Paint) -> None:
@@ -264,14 +264,14 @@ def test_siblings_share_a_row_only_where_attention_takes_a_mask_of_our_own(
 ) -> None:
     model = tiny_named("qwen3_vl")
     model.config.get_text_config(decoder=True)._attn_implementation = attention
-    assert folds(model) is takes_masks
+    assert can_pack_siblings(model) is takes_masks
 
 
 def test_a_model_told_to_read_apart_has_the_gradient_of_one_that_shares(
     sharing_model: PreTrainedModel, paint: Paint
 ) -> None:
     apart = copy.deepcopy(sharing_model)
-    read_apart(apart)
+    disable_sharing(apart)
     world, given = World.of(sharing_model, paint), rollouts(ANSWERS, ASKED)
     found = []
     for model in (sharing_model, apart):
@@ -374,16 +374,16 @@ def test_rows_are_padded_before_what_continues_them_only_where_attention_can_ski
     sharing_model: PreTrainedModel,
 ) -> None:
     kinds = set(getattr(sharing_model.config.get_text_config(), "layer_types", None) or ["full_attention"])
-    assert pads_freely(sharing_model) is (kinds == {"full_attention"})
+    assert can_pad_inside(sharing_model) is (kinds == {"full_attention"})
 
 
 def test_an_image_is_looked_at_once_however_often_it_is_shown(sharing_model: PreTrainedModel, paint: Paint) -> None:
     student, world = student_of(sharing_model), World.of(sharing_model, paint)
-    first = student.look(world.prompts)
+    first = student.image_features(world.prompts)
     assert len(first) == 4
-    assert all(student.look(world.prompts)[image] is first[image] for image in first)
+    assert all(student.image_features(world.prompts)[image] is first[image] for image in first)
     with torch.no_grad():
-        alone = see(sharing_model, [world.full])[0]
+        alone = encode_images(sharing_model, [world.full])[0]
     together = first[world.full].embeds
     assert alone.embeds is not None
     assert together is not None

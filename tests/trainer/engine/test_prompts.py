@@ -27,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from trainer.engine.families import see
+from trainer.engine.families import encode_images
 from trainer.engine.prompts import Processor, PromptConfig, process_images, write_prompt
 
 SIZE = {"height": 16, "width": 16}
@@ -121,8 +121,8 @@ def test_features_are_as_many_as_their_placeholders(pair: tuple[PreTrainedModel,
     pictures = process_images(processor, [noise(30, 40), noise(16, 16), noise(40, 20)])
     assert model.config.model_type == "gemma3" or len({picture.num_tokens for picture in pictures}) > 1
     with torch.no_grad():
-        together = see(model, pictures)
-        alone = [see(model, [picture])[0] for picture in pictures]
+        together = encode_images(model, pictures)
+        alone = [encode_images(model, [picture])[0] for picture in pictures]
     for picture, one, other in zip(pictures, together, alone, strict=True):
         assert one.embeds is not None
         assert other.embeds is not None

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from trainer.report.charts import BOTTOM, LEFT, RIGHT, TOP, draw_chart, moving_mean, nice_ticks, place, short, svg_path
+from trainer.report.charts import BOTTOM, LEFT, RIGHT, TOP, draw_chart, moving_mean, svg_path
+from viewgen.geometry import nice_ticks, position, short
 
 
 @pytest.mark.parametrize(
@@ -26,9 +27,9 @@ def test_ticks_are_round_numbers_that_reach_over_the_data(low: float, high: floa
 
 
 def test_a_value_lies_as_far_along_the_axis_as_along_its_range() -> None:
-    assert place(0.25, 0.0, 1.0, 100, 200) == 125
-    assert place(0.25, 0.0, 1.0, 200, 100) == 175
-    assert place(7.0, 7.0, 7.0, 0, 10) == 5
+    assert position(0.25, 0.0, 1.0, 100, 200) == 125
+    assert position(0.25, 0.0, 1.0, 200, 100) == 175
+    assert position(7.0, 7.0, 7.0, 0, 10) == 5
 
 
 def test_a_path_breaks_where_a_value_is_missing_and_shows_a_lone_value_as_a_dot() -> None:

@@ -20,7 +20,7 @@ import trainer.report.page
 from trainer.errors import TrainerError
 from trainer.metrics import METRICS
 from trainer.report.page import CHARTS, accuracy_rows, changes, draw_charts, embed, signed, write_report
-from trainer.report.run_folder import RunFolder, Verdict
+from trainer.report.run_folder import RunFolder, ScoredQuestion
 from viewgen.errors import ShardError
 from viewgen.viewset.shards import ViewSet
 
@@ -214,9 +214,9 @@ def test_the_four_ways_of_change_add_up_to_all_questions() -> None:
     assert found[0].shown != tuple(verdicts[:4])
 
 
-def verdict(question_id: str, was_right: bool, is_right: bool) -> Verdict:
+def verdict(question_id: str, was_right: bool, is_right: bool) -> ScoredQuestion:
     said = {"kind": "", "question": "?", "answer": "7", "before": "7", "after": "7"}
-    return Verdict(question_id=question_id, was_right=was_right, is_right=is_right, **said)
+    return ScoredQuestion(question_id=question_id, was_right=was_right, is_right=is_right, **said)
 
 
 def test_answers_before_and_after_stand_beside_the_reference(make_run: RunMaker) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from viewgen.audit.auditor import Auditor, evidence_overlap, measure, partners_of
 from viewgen.audit.flags import AuditConfig
 from viewgen.audit.measures import detail_kept, grey_levels
-from viewgen.audit.readings import best_scores, phrase_logits, picture_name, shifted
+from viewgen.audit.readings import best_scores, image_name, phrase_logits, shifted
 from viewgen.boxes import Box
 from viewgen.decode import encode_png
 from viewgen.detectors import Ask, ScoredBox
@@ -398,7 +398,7 @@ def test_a_sign_at_the_edge_is_seen_when_the_view_is_shifted(scene: Scene, retri
     box = tile(scene, 0)
     x0, y0 = min(max(box.x0 + 10, 0), 112), min(max(box.y0 - 10, 0), 112)
     pixels = scene.image.crop((x0, y0, x0 + 48, y0 + 48))
-    key = (picture_name(pixels), (scene.signs[0].phrase,))
+    key = (image_name(pixels), (scene.signs[0].phrase,))
     (still,), (moved,) = (phrase_logits(retriever, {key: pixels}, step).values() for step in (0, 4))
     assert still < 0 < moved
 
@@ -415,11 +415,11 @@ def test_shifted_copies_repeat_the_edge_and_hold_the_picture_itself() -> None:
 def test_pictures_of_equal_bytes_and_other_shape_have_other_names() -> None:
     wide, high = Image.new("RGB", (4, 2)), Image.new("RGB", (2, 4))
     assert wide.tobytes() == high.tobytes()
-    assert picture_name(wide) != picture_name(high)
-    assert picture_name(wide) == picture_name(Image.new("RGB", (4, 2)))
+    assert image_name(wide) != image_name(high)
+    assert image_name(wide) == image_name(Image.new("RGB", (4, 2)))
 
 
 def test_the_best_of_all_phrases_counts() -> None:
     picture = red(0.5)
-    key = (picture_name(picture), ("the blue van", "the red car"))
+    key = (image_name(picture), ("the blue van", "the red car"))
     assert best_scores(ReddestPixels(), {key: picture}) == {key: 0.5}

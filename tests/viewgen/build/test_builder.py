@@ -22,7 +22,7 @@ from viewgen.build.builder import BuildOptions, BuildReport, build_views
 from viewgen.errors import ModelError, RecipeError, ReviewsError, ShardError
 from viewgen.decode import encode_png
 from viewgen.viewset.manifest import read_manifest
-from viewgen.grounding.regions import AskedImage, Finder, RegionFinder, RegionsConfig, Search
+from viewgen.grounding.regions import ImageQuery, Finder, RegionFinder, RegionsConfig, ImageRegions
 from viewgen.viewset.schema import TABLES
 from viewgen.decode import decode
 from viewgen.viewset.shards import ViewSet, table_path
@@ -49,7 +49,7 @@ class DiesAt:
     def __init__(self, number: int) -> None:
         self.left = number
 
-    def find(self, images: Sequence[AskedImage]) -> list[Search]:
+    def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
         self.left -= len(images)
         if self.left < 0:
             raise Killed
@@ -65,7 +65,7 @@ class Weighted:
     def __init__(self, sha256: str) -> None:
         self.models = {"finder": sha256}
 
-    def find(self, images: Sequence[AskedImage]) -> list[Search]:
+    def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
         return ANNOTATED.find(images)
 
 
@@ -401,7 +401,7 @@ def test_an_image_that_changes_while_it_is_built_stops_the_build(source: Source,
     class Rewrites(DiesAt):
         """Overwrites an image that is still to come."""
 
-        def find(self, images: Sequence[AskedImage]) -> list[Search]:
+        def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
             (source.data / "4.png").write_bytes((source.data / "0.png").read_bytes())
             return ANNOTATED.find(images)
 

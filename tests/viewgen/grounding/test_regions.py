@@ -17,12 +17,12 @@ from viewgen.detectors import Ask, DetectorConfig, ScoredBox
 from viewgen.errors import ModelError, SettingsError
 from viewgen.grounding.evidence import EvidenceConfig, choose_evidence
 from viewgen.grounding.regions import (
-    AskedImage,
     Finder,
-    Kind,
+    ImageQuery,
+    ImageRegions,
+    Method,
     RegionFinder,
     RegionsConfig,
-    Search,
     distinct,
     region_finder,
 )
@@ -53,7 +53,7 @@ def test_annotated_boxes_need_no_model() -> None:
     box = Box(1, 2, 3, 4)
     (search,) = finder.find(
         [
-            AskedImage(
+            ImageQuery(
                 image=Image.new("RGB", (9, 9)),
                 asked=(
                     asked("Why?"),
@@ -73,7 +73,7 @@ def test_retrieval_answers_every_question_of_an_image_in_order(retrieval: Region
     first, second = scene.signs[0].phrase, scene.signs[1].phrase
     texts = [f"What number is on {second}?", "Why?", f"Is {first} left or right of {second}?"]
     (search,) = retrieval.find(
-        [AskedImage(image=scene.image, asked=tuple(asked(text, number) for number, text in enumerate(texts)))]
+        [ImageQuery(image=scene.image, asked=tuple(asked(text, number) for number, text in enumerate(texts)))]
     )
     found = search.regions
     assert [[region.phrase for region in regions] for regions in found] == [
@@ -122,7 +122,7 @@ def patches(*boxes: Box, colour: str = "the red circle") -> Image.Image:
     return image
 
 
-def found_by(kind: Kind, image: Image.Image, *texts: str, **settings: Any) -> tuple[ColourDetector, Search]:
+def found_by(kind: Method, image: Image.Image, *texts: str, **settings: Any) -> tuple[ColourDetector, ImageRegions]:
     detector = ColourDetector()
     finder = Finder(
         config=RegionsConfig(kind=kind, **settings),
@@ -130,7 +130,7 @@ def found_by(kind: Kind, image: Image.Image, *texts: str, **settings: Any) -> tu
         retriever=Retriever.load(RETRIEVAL) if kind in {"retrieval", "fused"} else None,
     )
     questions = tuple(asked(text, number) for number, text in enumerate(texts))
-    (search,) = finder.find([AskedImage(image=image, asked=questions)])
+    (search,) = finder.find([ImageQuery(image=image, asked=questions)])
     return detector, search
 
 
@@ -204,7 +204,7 @@ def test_fused_regions_keep_what_one_source_alone_has_found() -> None:
 
 def test_several_images_are_answered_in_order(retrieval: RegionFinder) -> None:
     scenes = [draw_scene(scene_stream(5, "regions", index), DemoConfig()) for index in range(3)]
-    images = [AskedImage(image=each.image, asked=(asked(f"Where is {each.signs[0].phrase}?"),)) for each in scenes]
+    images = [ImageQuery(image=each.image, asked=(asked(f"Where is {each.signs[0].phrase}?"),)) for each in scenes]
     together = retrieval.find(images)
     for image, search in zip(images, together, strict=True):
         (alone,) = retrieval.find([image])
@@ -217,7 +217,7 @@ def test_tiles_are_read_without_being_regions_where_views_need_them() -> None:
     finder = region_finder(RegionsConfig(kind="annotated"), RETRIEVAL, needs_tiles=True)
     box = Box(1, 2, 3, 4)
     question = asked("Where is the cat?", 1, Annotation(phrase="cat", box=box))
-    (search,) = finder.find([AskedImage(image=patches(), asked=(question,))])
+    (search,) = finder.find([ImageQuery(image=patches(), asked=(question,))])
     assert [(region.source, region.box, region.agreement) for region in search.regions[0]] == [("annotated", box, None)]
     assert search.index is not None
     assert list(finder.models) == ["embedded:drawn-clip"]

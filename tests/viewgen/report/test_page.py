@@ -22,7 +22,7 @@ from viewgen.report.inspect import summarise
 from viewgen.report.page import kind_rows, report_path, write_report
 from viewgen.report.sheet import SheetConfig
 from viewgen.report.thumbnails import Store, shrunk, thumbnail
-from viewgen.source.reviews import Verdict, read_reviews
+from viewgen.source.reviews import Review, read_reviews
 from viewgen.viewset.shards import ViewSet
 
 if TYPE_CHECKING:
@@ -342,8 +342,8 @@ def test_marks_download_as_a_file_that_a_build_reads(page: Path, browser: Browse
     rows = {row["question_id"]: row for row in csv.DictReader(io.StringIO(data.decode(), newline=""))}
     assert {name: row["verdict"] for name, row in rows.items()} == {ids[0]: "accept", ids[1]: "reject"}
     assert read_reviews(browser.downloads / "signs-reviews.csv") == {
-        ids[0]: Verdict(verdict="accept"),
-        ids[1]: Verdict(verdict="reject", note='dark, "twice" j'),
+        ids[0]: Review(verdict="accept"),
+        ids[1]: Review(verdict="reject", note='dark, "twice" j'),
     }
 
 

@@ -10,7 +10,7 @@ import torch
 
 from viewgen.boxes import Box, containment
 from viewgen.grounding.evidence import EvidenceConfig, choose_evidence
-from viewgen.grounding.regions import AskedImage, RegionsConfig, region_finder
+from viewgen.grounding.regions import ImageQuery, RegionsConfig, region_finder
 from viewgen.phrases import find_phrases
 from viewgen.records import Evidence, Question, Rejection
 from viewgen.retrieval.retriever import RetrievalConfig
@@ -33,7 +33,7 @@ def outcomes() -> list[tuple[SceneQuestion, Evidence | Rejection]]:
         scene = draw_scene(stream, DemoConfig())
         asked = ask(stream, scene, num_relations=2)
         pairs = tuple((Question(question_id="q", image_path="", text=q.text), find_phrases(q.text)) for q in asked)
-        (search,) = finder.find([AskedImage(image=scene.image, asked=pairs)])
+        (search,) = finder.find([ImageQuery(image=scene.image, asked=pairs)])
         for each, (_, phrases), regions in zip(asked, pairs, search.regions, strict=True):
             judged.append((each, choose_evidence(phrases, regions, 160, 160, EVIDENCE)))
     return judged

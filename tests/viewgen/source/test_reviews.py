@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from viewgen.errors import ReviewsError
-from viewgen.source.reviews import Verdict, read_reviews
+from viewgen.source.reviews import Review, read_reviews
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -20,8 +20,8 @@ def test_a_verdict_keeps_its_note_and_ids_may_hold_commas_quotes_and_line_ends(t
     text = 'question_id,verdict,note\r\nq1,accept,\r\n"a ""b"", c\nd",reject,"blurred, twice"\r\n'
     reviews = read_reviews(written(tmp_path, text))
     assert reviews == {
-        "q1": Verdict(verdict="accept", note=""),
-        'a "b", c\nd': Verdict(verdict="reject", note="blurred, twice"),
+        "q1": Review(verdict="accept", note=""),
+        'a "b", c\nd': Review(verdict="reject", note="blurred, twice"),
     }
     assert [verdict.is_reject for verdict in reviews.values()] == [False, True]
     assert [verdict.message for verdict in reviews.values()] == [
@@ -31,7 +31,7 @@ def test_a_verdict_keeps_its_note_and_ids_may_hold_commas_quotes_and_line_ends(t
 
 
 def test_columns_stand_in_any_order_and_notes_may_be_left_out(tmp_path: Path) -> None:
-    assert read_reviews(written(tmp_path, "verdict,question_id\naccept,q1\n\n")) == {"q1": Verdict(verdict="accept")}
+    assert read_reviews(written(tmp_path, "verdict,question_id\naccept,q1\n\n")) == {"q1": Review(verdict="accept")}
 
 
 def test_a_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_byte_order_mark_of_a_spreadsheet_is_no_part_of_the_first_column(tmp_p
 
 def test_lines_that_agree_are_one_verdict_with_their_notes_joined(tmp_path: Path) -> None:
     text = "question_id,verdict,note\nq1,reject,dark\nq1,reject,dark\nq1,reject,small\nq1,reject,\n"
-    assert read_reviews(written(tmp_path, text)) == {"q1": Verdict(verdict="reject", note="dark; small")}
+    assert read_reviews(written(tmp_path, text)) == {"q1": Review(verdict="reject", note="dark; small")}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from viewgen.boxes import Box
 from viewgen.decode import decode
 from viewgen.errors import ShardError
-from viewgen.files import beside
+from viewgen.files import write_whole
 from viewgen.viewset import shards
 from viewgen.viewset.manifest import fingerprint, read_manifest, write_manifest
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
@@ -225,7 +225,7 @@ def test_what_fails_on_the_way_leaves_the_old_file_and_no_half_new_one(tmp_path:
     path.write_text("old")
 
     def write_half() -> None:
-        with beside(path) as partial:
+        with write_whole(path) as partial:
             partial.write_text("ha")
             raise KeyboardInterrupt
 
@@ -239,7 +239,7 @@ def test_who_reads_a_file_while_it_is_replaced_goes_on_reading_the_old_one(tmp_p
     path = tmp_path / "file"
     path.write_text("old and whole")
     with path.open() as reader:
-        with beside(path) as partial:
+        with write_whole(path) as partial:
             partial.write_text("new")
         assert reader.read() == "old and whole"
     assert path.read_text() == "new"

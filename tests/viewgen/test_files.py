@@ -1,0 +1,58 @@
+"""Files and folders are there whole, or as they were before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from viewgen.files import write_whole, write_whole_folder
+
+
+def test_a_file_takes_its_place_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with write_whole(path) as partial:
+        partial.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert [*path.parent.iterdir()] == [path]
+
+
+def test_a_crash_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), write_whole(path) as partial:
+        (partial / "below a file that is not there").write_text("half")
+    assert path.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_the_old_file_is_replaced_and_not_written_into(tmp_path: Path) -> None:
+    path, other_name = tmp_path / "a.txt", tmp_path / "link"
+    path.write_text("old")
+    other_name.hardlink_to(path)
+    with write_whole(path) as partial:
+        partial.write_text("new")
+    assert (path.read_text(), other_name.read_text()) == ("new", "old")
+
+
+def test_a_folder_replaces_an_older_one(tmp_path: Path) -> None:
+    path = tmp_path / "step-1"
+    for name in ("first", "second"):
+        with write_whole_folder(path) as partial:
+            (partial / name).write_text(name)
+    assert [file.name for file in path.iterdir()] == ["second"]
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_crash_leaves_the_old_folder_and_what_a_killed_writer_left_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "step-1"
+    with write_whole_folder(path) as partial:
+        (partial / "whole").write_text("old")
+    left = tmp_path / ".step-1.partial"
+    left.mkdir()
+    (left / "stale").write_text("of a killed writer")
+    with pytest.raises(FileNotFoundError), write_whole_folder(path) as partial:
+        (partial / "stale").read_text()
+    assert [file.name for file in path.iterdir()] == ["whole"]
+    assert [*tmp_path.iterdir()] == [path]
