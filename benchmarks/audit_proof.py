@@ -343,7 +343,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     retriever = Retriever.load(RETRIEVAL)
-    detector = load_detector(DetectorConfig(kind="transformers", model=args.detector)) if args.detector else None
+    detector = load_detector(DetectorConfig(library="transformers", model=args.detector)) if args.detector else None
     all_cases = cases(args.seed, args.num, retriever)
     columns = {}
     for name, auditor in auditors(retriever, detector).items():

@@ -163,7 +163,7 @@ def main() -> None:
         config, truth = draw(Path(folder), args.recipe, args.scenes, args.seed)
         print("| regions | questions | asked | kept | well shown | abstained |\n|---|---|---|---|---|---|")
         for kind in args.kinds:
-            settings = replace(config, regions=replace(config.regions, kind=kind))
+            settings = replace(config, regions=replace(config.regions, method=kind))
             try:
                 finder = region_finder(settings.regions, settings.retrieval, settings.detector)
             except ModelError as error:

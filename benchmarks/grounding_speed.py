@@ -137,7 +137,7 @@ def plain_loop(files: Sequence[Path], clip: ClipModel, config: RetrievalConfig) 
 
 
 def retrieval_race(name: str, files: Sequence[Path], config: RetrievalConfig, counts: bool) -> Race:
-    ours = Finder(config=RegionsConfig(kind="retrieval"), retriever=Retriever.load(config))
+    ours = Finder(config=RegionsConfig(method="retrieval"), retriever=Retriever.load(config))
     assert ours.retriever is not None
     clip, watch = ours.retriever.clip, Watch()
     watch.on(clip.net, "encode_image", "encode_text")
@@ -157,7 +157,7 @@ def detector_race(name: str, files: Sequence[Path], config: DetectorConfig, coun
     detector = load_zero_shot(config)
     watch = Watch()
     watch.on(detector.network.net, "forward")  # type: ignore[attr-defined]
-    settings = RegionsConfig(kind="detector")
+    settings = RegionsConfig(method="detector")
     return Race(
         name=name,
         files=files,
@@ -233,7 +233,7 @@ def races(folder: Path, quick: bool) -> Iterator[Race]:
 
 def few_boxes(model: str, file: Path) -> DetectorConfig:
     """Settings by which a model of random weights finds about ten boxes in an image, as trained ones do."""
-    config = DetectorConfig(kind="transformers", model=model, box_threshold=0.0, text_threshold=0.0, tiles=False)
+    config = DetectorConfig(library="transformers", model=model, box_threshold=0.0, text_threshold=0.0, tiles=False)
     detector = load_zero_shot(replace(config, num_best=10, nms_iou=1.0))
     (found,) = detector.detect([Ask(image=open_image(file, ImageConfig()).image, phrases=PHRASES[:1])])
     least = min(box.score for box in found)

@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("rules", "spacy", "chat"), default="rules", help="who finds the phrases")
     parser.add_argument("--model", default="", help="the spaCy pipeline, or the folder of a language model")
     arguments = parser.parse_args()
-    finder = phrase_finder(PhrasesConfig(kind=arguments.kind, model=arguments.model))
+    finder = phrase_finder(PhrasesConfig(method=arguments.kind, model=arguments.model))
     verdicts = {name: judge_file(QUESTIONS / f"{name}.jsonl", finder.find) for name in ("seen", "held_out")}
     print_tables(verdicts)
     print("\nMisses")

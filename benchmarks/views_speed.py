@@ -50,7 +50,7 @@ def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
     """The photographs with their evidence; with `large`, enlarged until their longer side has LARGE_PX pixels."""
     questions = read_questions(config.source, recipe)
     root = root_of(config.source, recipe)
-    finder = region_finder(RegionsConfig(kind="annotated"), config.retrieval)
+    finder = region_finder(RegionsConfig(method="annotated"), config.retrieval)
     made = []
     for name in dict.fromkeys(question.image_path for question in questions):
         data = (root / name).read_bytes()

@@ -20,7 +20,7 @@ RECIPE = """
 root = "scenes"
 query = "SELECT question_id, image_path, question, answer, kind, split FROM 'questions.parquet'"
 [regions]
-kind = "retrieval"
+method = "retrieval"
 [retrieval]
 model = "embedded:drawn-clip"
 template = "{phrase}"
@@ -29,7 +29,7 @@ stride_px = [16]
 [evidence]
 min_margin = 6.5
 pad_ratio = 1.0
-least_side_px = 48
+min_side_px = 48
 [views]
 grid_px = 16
 patch_px = 16

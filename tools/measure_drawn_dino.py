@@ -59,7 +59,7 @@ def main(
     torch.set_num_threads(1)
     detector = load_detector(
         DetectorConfig(
-            kind="transformers", model=model, box_threshold=0.0, text_threshold=0.0, num_best=1, device="cpu"
+            library="transformers", model=model, box_threshold=0.0, text_threshold=0.0, num_best=1, device="cpu"
         )
     )
     threshold = keeping(judge(detector, asked_of(0, "selection", 100)))

@@ -103,8 +103,8 @@ def measure(
 ) -> None:
     """Ask about scenes that training never drew, and print how the evidence compares with the true boxes."""
     torch.set_num_threads(1)
-    finder = region_finder(RegionsConfig(kind="retrieval"), demo_retrieval(model))
-    config = EvidenceConfig(min_margin=min_margin, pad_ratio=1.0, least_side_px=TILE_PX, max_share=1.0)
+    finder = region_finder(RegionsConfig(method="retrieval"), demo_retrieval(model))
+    config = EvidenceConfig(min_margin=min_margin, pad_ratio=1.0, min_side_px=TILE_PX, max_share=1.0)
     outcomes: dict[str, list[Outcome]] = {}
     seconds = 0.0
     for index in range(scenes):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict
@@ -19,7 +19,7 @@ from trainer.engine.prompts import Pixels, Processor, Prompt, PromptConfig, proc
 from trainer.errors import DataError
 from viewgen.decode import decode
 from viewgen.errors import ViewgenError
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 from viewgen.viewset import StoredSample, ViewSet
 
 
@@ -37,17 +37,15 @@ class DataConfig:
     """Kind of view that shows the evidence."""
     negative: str = "off_region"
     """Kind of view that does not."""
-    images_per_step: int = 8
+    images_per_step: Annotated[int, Range(ge=1)] = 8
     """Images in a batch; >= 1."""
-    questions_per_image: int = 4
+    questions_per_image: Annotated[int, Range(ge=1)] = 4
     """Questions asked of each of them at most; >= 1. The paper's batch is 32 questions."""
-    max_prompt_tokens: int = 25_000
+    max_prompt_tokens: Annotated[int, Range(ge=1, unit="tokens")] = 25_000
     """Longer prompts are skipped and counted. The paper has 25,000."""
 
     def __post_init__(self) -> None:
-        for name in ("images_per_step", "questions_per_image", "max_prompt_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number >= 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The command `trainer`: run, report. A user's mistake is one line on standard error and exit code 2.
+"""The command `trainer`: run, report, settings. A user's mistake is one line on standard error and exit code 2.
 Leaves out: all work. Modules that take long to import are imported by the command that needs them."""
 
 from __future__ import annotations
@@ -10,20 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.exceptions import Abort, Exit, TyperException
 
 from trainer.errors import TrainerError
+from viewgen.commands import new_app, run_app
 from viewgen.errors import ViewgenError
 
-INTERRUPTED = 130
-
-app = typer.Typer(
-    help="View sets in, a student that sees better out.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = new_app("View sets in, a student that sees better out.")
 
 
 def main() -> None:
@@ -33,29 +25,9 @@ def main() -> None:
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
-    try:
-        code = app(args=list(arguments), prog_name="trainer", standalone_mode=False)
-    except (TrainerError, ViewgenError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except TyperException as error:
-        print(f"error: {error.format_message()} Try `trainer --help`.", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}. Name another place.", file=sys.stderr)
-        return 2
-    except Exit as end:
-        code = end.exit_code
-    except (KeyboardInterrupt, Abort):
-        return _stopped()
-    if code == INTERRUPTED:  # typer turns an interrupt into this code
-        return _stopped()
-    return code if isinstance(code, int) else 0
-
-
-def _stopped() -> int:
-    print("stopped. What is saved stays: the same command goes on from the last checkpoint.", file=sys.stderr)
-    return INTERRUPTED
+    stopped = "stopped. What is saved stays: the same command goes on from the last checkpoint."
+    mendable = (TrainerError, ViewgenError)
+    return run_app(app, "trainer", arguments, extra="train", when_stopped=stopped, mendable=mendable)
 
 
 @app.command()
@@ -73,6 +45,15 @@ def run(
     if summary:
         print(in_words(summary))
     print(f"{out}: done. Look at it with `trainer report {out}`.")
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting of a run file with its default and its sentence, as a TOML file."""
+    from trainer.config import RunConfig
+    from viewgen.setting_docs import settings_toml
+
+    print(settings_toml("trainer run", RunConfig), end="")
 
 
 @app.command()
@@ -121,5 +102,5 @@ def in_words(summary: Mapping[str, Any]) -> str:
     lines.append(f"  {'gain':<28}{gain['mean']:+.3f}  ({gain['low']:+.3f} to {gain['high']:+.3f})")
     if "weight_right" in summary:
         weights = f"{summary['weight_right']:.3f} of right answers, {summary['weight_wrong']:.3f} of wrong ones"
-        lines.append(f"mean gate weight: {weights}")
+        lines.append(f"mean gate weight of the rollouts, which is no part of the gain: {weights}")
     return "\n".join(lines)

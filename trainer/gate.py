@@ -4,16 +4,15 @@ Leaves out: where the log-probs come from (teacher.py), what the weights multipl
 Shapes: B rollouts, T response positions (padded to the longest answer of the batch).
 Units: gaps in nats, scores in nats per token; advantages and weights have none."""
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import ConfigDict
 from torch import Tensor
 
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,29 +21,22 @@ class GateConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    alpha: float = 1.0
+    alpha: Annotated[float, Range(ge=0)] = 1.0
     """Weight gained per standard deviation of score among siblings; >= 0. 0 turns the gate off: every weight is
     exactly 1. The paper has 1, its public code 0.5."""
-    gamma: float = 1.0
+    gamma: Annotated[float, Range(ge=0)] = 1.0
     """Price of a nat that the evidence takes away, against a nat that it adds; >= 0. 1, from the paper's public code,
     makes the score the plain mean gap."""
-    w_min: float = 0.0
+    w_min: Annotated[float, Range(ge=0, le=1)] = 0.0
     """Least weight, 0..1: a rollout that nothing is known about weighs 1, so 1 must lie within the bounds."""
-    w_max: float = 2.0
+    w_max: Annotated[float, Range(ge=1)] = 2.0
     """Largest weight, >= 1."""
-    eps: float = 1e-6
+    eps: Annotated[float, Range(gt=0, unit="nats per token")] = 1e-6
     """Added to the standard deviation, nats per token; > 0. Siblings whose scores differ by much less than this are
     as good as tied: their advantages shrink towards 0 instead of blowing rounding noise up to whole deviations."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.alpha) and self.alpha >= 0):
-            raise ValueError(f"alpha is {self.alpha}; give a number >= 0 (0 turns the gate off)")
-        if not (math.isfinite(self.gamma) and self.gamma >= 0):
-            raise ValueError(f"gamma is {self.gamma}; give a number >= 0 (1 is the plain mean gap)")
-        if not (0 <= self.w_min <= 1 <= self.w_max < math.inf):
-            raise ValueError(f"w_min is {self.w_min} and w_max is {self.w_max}; give 0 <= w_min <= 1 <= w_max")
-        if not (math.isfinite(self.eps) and self.eps > 0):
-            raise ValueError(f"eps is {self.eps}; give a number > 0, in nats per token")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

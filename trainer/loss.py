@@ -6,9 +6,8 @@ Leaves out: the forward passes (engine/models.py), the weights (gate.py), backwa
 Shapes: B rollouts, T response positions (padded), N rows of logits, V vocabulary.
 Units: log-probs and divergences in nats, per token."""
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from trainer.gate import widened
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 
 Divergence = Literal["sampled", "exact"]
 Aggregation = Literal["sequence_mean", "token_mean"]
@@ -38,14 +37,13 @@ class LossConfig:
     aggregation: Aggregation = "sequence_mean"
     """sequence_mean: over each answer's tokens, then over rollouts (the paper). token_mean: over all tokens of the
     batch (the paper's public code); long answers then weigh more."""
-    clamp_nats: float = 10.0
+    clamp_nats: Annotated[float, Range(gt=0, unit="nats")] = 10.0
     """Largest |log pi_s - log pi_t| of a token in the sampled form, nats; > 0. From the paper's public code."""
     mask_truncated: bool = False
     """Leave answers that were cut off at the length limit out of the loss and out of its denominators."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.clamp_nats) and self.clamp_nats > 0):
-            raise ValueError(f"clamp_nats is {self.clamp_nats}; give a number > 0, in nats")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

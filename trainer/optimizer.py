@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import ConfigDict
 from torch import Tensor
 from torch.optim import AdamW
 
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, SettingValueError, check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,30 +21,23 @@ class OptimizerConfig:
     """AdamW and its schedule."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    lr: float = 1e-6
+    lr: Annotated[float, Range(gt=0)] = 1e-6
     """Peak learning rate; > 0. The paper has 1e-6."""
-    lr_end: float = 1e-6
+    lr_end: Annotated[float, Range(ge=0)] = 1e-6
     """Learning rate at the last step, reached by half a cosine; 0..lr."""
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Range(ge=0, unit="steps")] = 0
     """Steps of linear rise from 0."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Range(ge=0)] = 0.0
     """Weight decay of AdamW; >= 0."""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    clip_norm: float = 1.0
+    beta1: Annotated[float, Range(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Range(ge=0, lt=1)] = 0.999
+    clip_norm: Annotated[float, Range(gt=0)] = 1.0
     """Largest norm of the whole gradient; > 0. The paper has 1."""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.lr_end <= self.lr < math.inf and self.lr > 0):
-            raise ValueError(f"lr is {self.lr} and lr_end is {self.lr_end}; give 0 <= lr_end <= lr and lr > 0")
-        if not 0 < self.clip_norm < math.inf:
-            raise ValueError(f"clip_norm is {self.clip_norm}; give a number > 0")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay is {self.weight_decay}; give a number >= 0")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"beta1 is {self.beta1} and beta2 is {self.beta2}; give numbers from 0 to below 1")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps is {self.warmup_steps}; give a whole number >= 0")
+        check_ranges(self)
+        if self.lr_end > self.lr:
+            raise SettingValueError("lr_end", self.lr_end, f"at most lr, {self.lr:g}", "Lower it or raise lr.")
 
 
 class TwinAdamW(AdamW):

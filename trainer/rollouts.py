@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Bool, Float, Int
 from pydantic import ConfigDict
 from torch import Tensor
 
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,21 +21,16 @@ class RolloutConfig:
     """Number, temperature and length of the sampled answers."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    num_siblings: int = 8
+    num_siblings: Annotated[int, Range(ge=1)] = 8
     """Answers per question, G; >= 1. The paper has 8."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(ge=0)] = 1.0
     """Temperature of sampling; 0 takes the likeliest token. Student and teacher are scored at it as well, so that
     sampled tokens are priced under the distribution they came from."""
-    max_new_tokens: int = 2048
+    max_new_tokens: Annotated[int, Range(ge=1, unit="tokens")] = 2048
     """Tokens of an answer at most, EOS included. The paper has 2048."""
 
     def __post_init__(self) -> None:
-        if self.num_siblings < 1:
-            raise ValueError(f"num_siblings is {self.num_siblings}; give a whole number >= 1")
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature is {self.temperature}; give a number >= 0 (0 takes the likeliest token)")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {self.max_new_tokens}; give a whole number >= 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

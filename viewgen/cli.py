@@ -1,6 +1,6 @@
-"""The command `viewgen`: build, inspect, sql, report, demo, schema, kinds. A user's mistake is one line on standard
-error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that needs
-them."""
+"""The command `viewgen`: build, inspect, sql, report, demo, schema, kinds, settings. A user's mistake is one line on
+standard error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that
+needs them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import Abort, Exit, TyperException
 
-from viewgen.errors import SettingsError, ViewgenError
+from viewgen.commands import new_app, run_app
+from viewgen.errors import SettingsError
 from viewgen.settings import settings_from
 
-STOPPED = 130
-"""Exit code after Ctrl-C, which Typer turns into an Exit of its own."""
-
-app = typer.Typer(
-    help="Questions and images in, question-relevant evidence views out.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = new_app("Questions and images in, question-relevant evidence views out.")
 
 
 def main() -> None:
@@ -37,24 +29,8 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
-    try:
-        code = app(args=list(arguments), prog_name="viewgen", standalone_mode=False)
-    except ViewgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except TyperException as error:
-        print(f"error: {error.format_message()} Try `viewgen --help`.", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be written
-        print(f"error: {error.filename or arguments[0]}: {error.strerror or error}.", file=sys.stderr)
-        return 2
-    except Exit as end:
-        code = end.exit_code
-    except (KeyboardInterrupt, Abort):
-        code = STOPPED
-    if code == STOPPED:
-        print("stopped. What is finished stays: the same command goes on from there.", file=sys.stderr)
-    return code if isinstance(code, int) else 0
+    stopped = "stopped. What is finished stays: the same command goes on from there."
+    return run_app(app, "viewgen", arguments, extra="build", when_stopped=stopped)
 
 
 @app.command()
@@ -180,3 +156,12 @@ def kinds() -> None:
     from viewgen.audit.catalogue import kinds_page
 
     print(kinds_page(), end="")
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting of a recipe with its default and its sentence, as a TOML file."""
+    from viewgen.build.config import BuildConfig
+    from viewgen.setting_docs import settings_toml
+
+    print(settings_toml("viewgen build", BuildConfig), end="")

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
-    errors settings progress files boxes records decode geometry pages
+    errors settings setting_docs progress files boxes records decode geometry pages commands
     viewset/     schema manifest shards tables card
     source/      images recipe reviews demo
     phrases/     config lexicon words rules answers chat local parsed
@@ -38,7 +38,20 @@ TRAINER = """
 """
 DOORS = {
     "viewgen.viewset",
-    *(f"viewgen.{name}" for name in ("settings", "progress", "errors", "files", "decode", "geometry", "pages")),
+    *(
+        f"viewgen.{name}"
+        for name in (
+            "settings",
+            "progress",
+            "errors",
+            "files",
+            "decode",
+            "geometry",
+            "pages",
+            "commands",
+            "setting_docs",
+        )
+    ),
 }
 """Modules of viewgen that trainer may import: the view set's own door, and the ground floor."""
 

@@ -19,10 +19,10 @@ RECIPE = """
 root = "data"
 query = "SELECT question_id, image_path, question, answer, split, boxes FROM read_json('questions.jsonl')"
 [regions]
-kind = "annotated"
+method = "annotated"
 [evidence]
 pad_ratio = 1.0
-least_side_px = 48
+min_side_px = 48
 [views]
 patch_px = 16
 """

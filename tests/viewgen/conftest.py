@@ -28,7 +28,7 @@ query = "{query}"
 
 [evidence]
 pad_ratio = 1.0
-least_side_px = 16
+min_side_px = 16
 
 [views]
 patch_px = 8

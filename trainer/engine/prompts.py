@@ -19,7 +19,7 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from trainer.errors import DataError
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, SettingValueError
 
 Processor = Any
 """A processor of transformers: image processor, tokenizer and chat template of one model (not typed there)."""
@@ -40,9 +40,11 @@ class PromptConfig:
     def __post_init__(self) -> None:
         for name in ("question", "view", "system"):
             if "<|" in getattr(self, name):
-                raise ValueError(f"prompt.{name} is {getattr(self, name)!r}; give words, not special tokens")
+                raise SettingValueError(name, getattr(self, name), "words without special tokens", "Take them out.")
         if "{question}" not in self.question:
-            raise ValueError(f"prompt.question is {self.question!r}: expected {{question}} in it")
+            raise SettingValueError(
+                "question", self.question, "text with {question} in it", 'Write "{question}" there.'
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import polars as pl
 import torch
@@ -16,13 +16,13 @@ from pydantic import ConfigDict
 from trainer.batches import PromptWriter, of_kinds
 from trainer.engine.models import Student
 from trainer.errors import CheckpointError, DataError, TrainerError
-from trainer.evaluation.scorers import scorer_named
+from trainer.evaluation.scorers import SCORERS, scorer_named
 from trainer.evaluation.statistics import Estimate, count_pairs, paired_difference, proportion
 from trainer.rollout.sample import answer
 from trainer.rollouts import RolloutConfig
 from viewgen.files import write_whole
 from viewgen.progress import Progress
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_names, check_ranges
 from viewgen.viewset import StoredSample, ViewSet
 
 
@@ -35,24 +35,20 @@ class EvalConfig:
     """Empty: no evaluation."""
     question_kinds: tuple[str, ...] = ()
     """Sorts of question to ask, as the source names them; empty: all."""
-    num_questions: int = 0
+    num_questions: Annotated[int, Range(ge=0)] = 0
     """Questions at most, one image after another; 0: all."""
     one_per_image: bool = True
     """Ask each image one question, so that questions are independent and the intervals hold."""
     scorer: str = "exact_match"
     """Rule of right and wrong: exact_match, multiple_choice, number, yes_no."""
-    max_new_tokens: int = 64
-    images_per_batch: int = 25
+    max_new_tokens: Annotated[int, Range(ge=1, unit="tokens")] = 64
+    images_per_batch: Annotated[int, Range(ge=1)] = 25
     views: tuple[str, ...] = ()
     """Kinds of view beside which the student is also asked before training: what there is to gain."""
 
     def __post_init__(self) -> None:
-        if self.images_per_batch < 1 or self.max_new_tokens < 1 or self.num_questions < 0:
-            raise ValueError("give images_per_batch >= 1, max_new_tokens >= 1 and num_questions >= 0")
-        try:
-            scorer_named(self.scorer)
-        except TrainerError as refusal:
-            raise ValueError(str(refusal)) from None
+        check_ranges(self)
+        check_names("scorer", self.scorer, SCORERS, "Each is documented in trainer/evaluation/scorers.py.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,17 +5,15 @@ A kind of view says which numbers show its leak, and which flags can be raised o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict
 
 from viewgen.records import Audit
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_names, check_ranges
 from viewgen.views.kinds import KINDS, Kind, cut_at
 
 FLAGS: Mapping[str, str] = MappingProxyType(
@@ -47,53 +45,39 @@ class AuditConfig:
     reject: tuple[str, ...] = ("leaks_evidence",)
     """Flags that reject the question; none for looking only. Ours: a negative that leaks misleads the gate, all else
     is for the user to weigh."""
-    max_overlap: float = 0.1
+    max_overlap: Annotated[float, Range(ge=0, le=1)] = 0.1
     """Largest share of an evidence box that a negative may show, 0 to 1. Ours: a tenth of a padded box is its margin."""
-    max_detail: float = 0.3
+    max_detail: Annotated[float, Range(ge=0, le=1)] = 0.3
     """Largest share of the fine detail of the evidence that a degraded or shuffled negative may keep, 0 to 1. Ours:
     photographs keep about 0.65 when made 1.25 times smaller on the way, 0.25 at 2 times, nothing at 8 times."""
-    max_detector_score: float = 0.35
+    max_detector_score: Annotated[float, Range(ge=0, le=1)] = 0.35
     """A negative in which the detector finds a phrase with at least this score leaks, 0 to 1. Grounding DINO's usual box
     threshold."""
-    min_similarity_margin: float = 1.0
+    min_similarity_margin: Annotated[float, Range(unit="nats")] = 1.0
     """A negative less than this below its positive leaks, in nats under the model's own temperature, any number. Ours: at
     1 nat the model holds the positive for the better picture of the phrase by less than 3 to 1."""
-    min_positive_overlap: float = 0.9
+    min_positive_overlap: Annotated[float, Range(ge=0, le=1)] = 0.9
     """Least share of an evidence box that a positive shows, 0 to 1. Ours."""
-    min_positive_score: float = 0.35
+    min_positive_score: Annotated[float, Range(ge=0, le=1)] = 0.35
     """Least score of a phrase in a positive when a detector reads it, 0 to 1. Grounding DINO's usual box threshold."""
-    max_hash_distance: int = 8
+    max_hash_distance: Annotated[int, Range(ge=0, le=64, unit="bits")] = 8
     """Negatives of other places or things within so many of 64 bits are near duplicates, 0 to 64. Ours: a copy at two
     thirds of the resolution mostly differs by less, another place of the same picture by 10 and more, usually by 30."""
-    max_sharpness_ratio: float = 4.0
+    max_sharpness_ratio: Annotated[float, Range(ge=1)] = 4.0
     """A negative whose sharpness is more than this many times the positive's, or fewer than one in so many, differs in
     it; 1 or more. Ours: half the resolution makes a photograph about 6 times less sharp."""
     use_detector: bool = True
     """Read every view again with the detector, where the build has one: per view as slow as finding regions."""
     use_similarity: bool = True
     """Compare every view with the phrases by the OpenCLIP model, where the build has one."""
-    shift_px: int = 0
+    shift_px: Annotated[int, Range(ge=0, unit="px")] = 0
     """Step, in pixels, by which views up to a tile in size are shifted every way before they are compared, the best copy
     counting; 0 for not at all. For models that know things in the middle of a tile only; (side / shift_px)² times as
     slow."""
 
     def __post_init__(self) -> None:
-        for flag in self.reject:
-            if flag not in FLAGS:
-                near = get_close_matches(flag, FLAGS, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(FLAGS)}."
-                raise ValueError(f"reject holds {flag!r}, which is no flag of the audit. {hint}")
-        for name in ("max_overlap", "max_detail", "max_detector_score", "min_positive_overlap", "min_positive_score"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to 1")
-        if not math.isfinite(self.min_similarity_margin):
-            raise ValueError(f"min_similarity_margin is {self.min_similarity_margin}: expected a number of nats")
-        if not 0 <= self.max_hash_distance <= 64:
-            raise ValueError(f"max_hash_distance is {self.max_hash_distance}: expected 0 to 64 bits")
-        if self.shift_px < 0:
-            raise ValueError(f"shift_px is {self.shift_px}: expected 0 or more pixels")
-        if not 1 <= self.max_sharpness_ratio < math.inf:
-            raise ValueError(f"max_sharpness_ratio is {self.max_sharpness_ratio}: expected 1 or more")
+        check_ranges(self)
+        check_names("reject", self.reject, FLAGS, "Run `viewgen kinds` to read about each.")
 
 
 def flags(audit: Audit, role: str, kind: str, config: AuditConfig) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from viewgen.audit.auditor import Auditor
-from viewgen.build.config import BuildConfig, read_config
+from viewgen.build.config import BuildConfig, read_config, with_local_models
 from viewgen.build.plan import ImageFile, PartTask, Plan, hash_image_file, open_folder, plan_build, with_parts
 from viewgen.build.stages import BuildContext, run_stages
 from viewgen.build.workers import Workers, ahead
@@ -74,8 +74,9 @@ def build_views(
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
     reviews = reviews_of(questions, options.reviews)
-    phrases = phrase_finder(config.phrases)
-    finder = finder or load_finder(config, recipe)
+    local = with_local_models(config, recipe.parent)
+    phrases = phrase_finder(local.phrases)
+    finder = finder or load_finder(local, recipe)
     files = hash_images(questions, root, config, options)
     plan = plan_build(config, {**phrases.models, **finder.models}, questions, files, reviews)
     manifest = open_folder(out, plan, options.force, options.only)
@@ -109,7 +110,7 @@ def load_finder(config: BuildConfig, recipe: Path) -> RegionFinder:
     try:
         return region_finder(config.regions, config.retrieval, config.detector, needs_tiles=needs_tiles)
     except ModelError as error:
-        if not needs_tiles or config.regions.kind in {"retrieval", "fused"}:
+        if not needs_tiles or config.regions.method in {"retrieval", "fused"}:
             raise
         what = "hard_off_region" if views.needs_tiles else "the nearest donor of swapped"
         raise ModelError(f"{recipe}: {what} needs the OpenCLIP model of [retrieval]. {error}") from None

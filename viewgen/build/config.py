@@ -3,9 +3,9 @@ Leaves out: command-line options, none of which shapes a view set's content."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict
 
@@ -15,7 +15,7 @@ from viewgen.grounding.evidence import EvidenceConfig
 from viewgen.grounding.regions import RegionsConfig
 from viewgen.phrases import PhrasesConfig
 from viewgen.retrieval.retriever import RetrievalConfig
-from viewgen.settings import STRICT, read_toml, settings_from
+from viewgen.settings import Range, STRICT, check_ranges, local_path, read_toml, settings_from
 from viewgen.source.images import ImageConfig
 from viewgen.source.recipe import SourceConfig
 from viewgen.views.cutting import ViewsConfig
@@ -38,21 +38,36 @@ class BuildConfig:
     audit: AuditConfig = field(default_factory=AuditConfig)
     seed: int = 0
     """Seed of everything random in the build: any whole number."""
-    images_per_part: int = 256
+    images_per_part: Annotated[int, Range(ge=1)] = 256
     """A part holds at most so many distinct images, 1 or more. Ours: a part is what is lost when a build is killed."""
-    part_mb: float = 256.0
+    part_mb: Annotated[float, Range(gt=0, unit="MB")] = 256.0
     """A part ends when its image files reach so many millions of bytes, above 0. Ours: a part must fit in memory."""
 
-    images_at_once: int = 8
+    images_at_once: Annotated[int, Range(ge=1)] = 8
     """Images that the models are asked about at once, 1 or more. Ours: their pixels must fit in memory together."""
 
     def __post_init__(self) -> None:
-        if self.images_per_part < 1:
-            raise ValueError(f"images_per_part is {self.images_per_part}: expected 1 or more")
-        if self.images_at_once < 1:
-            raise ValueError(f"images_at_once is {self.images_at_once}: expected 1 or more")
-        if not self.part_mb > 0:
-            raise ValueError(f"part_mb is {self.part_mb}: expected more than 0")
+        check_ranges(self)
+
+
+def with_local_models(config: BuildConfig, folder: Path) -> BuildConfig:
+    """Return the settings with the paths of models made absolute: they are relative to the recipe's folder.
+
+    The manifest holds them as they are written, so that it names no place."""
+    retrieval, prefix = config.retrieval, "local-dir:"
+    named = retrieval.model.removeprefix(prefix)
+    at = f"{prefix}{(folder / named).resolve()}" if retrieval.model.startswith(prefix) else retrieval.model
+    detector, phrases = config.detector, config.phrases
+    return replace(
+        config,
+        retrieval=replace(retrieval, model=at),
+        detector=replace(
+            detector,
+            model=local_path(detector.model, folder),
+            text_encoder=local_path(detector.text_encoder, folder),
+        ),
+        phrases=phrases if phrases.base_url else replace(phrases, model=local_path(phrases.model, folder)),
+    )
 
 
 def read_config(recipe: Path) -> BuildConfig:

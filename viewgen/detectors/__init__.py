@@ -14,7 +14,7 @@ def load_detector(config: DetectorConfig) -> Detector:
     """Load the detector that the settings name. Raises ModelError when its weights are missing or are not what it
     needs."""
     # Model libraries take seconds to import: only when a model is asked for.
-    if config.kind == "groundingdino":
+    if config.library == "groundingdino":
         from viewgen.detectors.groundingdino import load_groundingdino
 
         return load_groundingdino(config)

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 from PIL import Image
 from pydantic import ConfigDict
 
 from viewgen.boxes import Box
 from viewgen.records import Annotation
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 
 EMBEDDED, LOCAL, HUB = "embedded:", "local-dir:", "hf-hub:"
 OFFICIAL = {
@@ -69,35 +69,36 @@ class DetectorConfig:
     """Detection model, and its thresholds and tiles."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __renamed__: ClassVar[Mapping[str, str]] = {"kind": "library"}
 
-    kind: Literal["groundingdino", "transformers"] = "groundingdino"
+    library: Literal["groundingdino", "transformers"] = "groundingdino"
     """groundingdino: the groundingdino-py package with its official checkpoints. transformers: a zero-shot detector of
     the transformers library (Grounding DINO, MM-Grounding-DINO, OWLv2)."""
     model: str = ""
-    """A path from the working folder, hf-hub:OWNER/NAME, or, of kind transformers, embedded:NAME (shipped with viewgen).
+    """A path relative to the recipe, hf-hub:OWNER/NAME, or, with transformers, embedded:NAME (shipped with viewgen).
     groundingdino wants a checkpoint file (.pth, .safetensors), transformers a folder in its own format. Empty: the
-    official model of the kind."""
+    official model of the library."""
     architecture: Literal["swin-t", "swin-b"] = "swin-t"
     """Architecture of a groundingdino checkpoint; transformers reads it from the model's own config."""
     text_encoder: str = "hf-hub:google-bert/bert-base-uncased"
     """Tokenizer of groundingdino: a folder or hf-hub:OWNER/NAME. Only its vocabulary is read."""
-    box_threshold: float = 0.35
+    box_threshold: Annotated[float, Range(ge=0, le=1)] = 0.35
     """Least score of a box, 0 to 1: of its likeliest word over all phrases. Grounding DINO's own; OWLv2 wants 0.1."""
-    text_threshold: float = 0.25
+    text_threshold: Annotated[float, Range(ge=0, le=1)] = 0.25
     """Least score of a phrase in such a box, 0 to 1. Grounding DINO's own; OWLv2 gives each box one phrase and ignores
     it."""
-    num_best: int = 20
+    num_best: Annotated[int, Range(ge=1)] = 20
     """Boxes kept per phrase, best first, 1 or more. Ours: enough to count by."""
-    nms_iou: float = 0.5
+    nms_iou: Annotated[float, Range(ge=0, le=1)] = 0.5
     """IoU, 0 to 1, above which the worse of two boxes of one phrase is dropped. The usual value."""
     tiles: bool = True
     """Search images that the model would shrink in overlapping tiles too, at their own size."""
-    tile_px: int = 0
+    tile_px: Annotated[int, Range(ge=32, unit="px", or_zero=True)] = 0
     """Side of the square tiles in pixels of the image, 32 or more; every larger image is then searched in them. 0: the
     side that the model reads without shrinking it."""
-    tile_overlap: float = 0.25
+    tile_overlap: Annotated[float, Range(ge=0, le=0.9)] = 0.25
     """Least share of a tile's side that its neighbour shows too, 0 to 0.9. What is smaller is whole in some tile."""
-    batch_size: int = 4
+    batch_size: Annotated[int, Range(ge=1)] = 4
     """Pictures (images or tiles) that the model reads at once, 1 or more."""
     device: str = "auto"
     """auto: the GPU where there is one. Else torch's name of a device: cpu, cuda, cuda:1."""
@@ -105,16 +106,9 @@ class DetectorConfig:
     """Precision of the model. auto: float16 on a GPU, float32 elsewhere."""
 
     def __post_init__(self) -> None:
-        for name, most in (("box_threshold", 1), ("text_threshold", 1), ("nms_iou", 1), ("tile_overlap", 0.9)):
-            if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to {most}")
-        for name in ("num_best", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
-        if self.tile_px != 0 and self.tile_px < 32:
-            raise ValueError(f"tile_px is {self.tile_px}: expected 32 or more, or 0 for the model's own side")
+        check_ranges(self)
 
     @property
     def asked_model(self) -> str:
         """The model's name, the official one where the settings name none."""
-        return self.model or OFFICIAL[self.kind]
+        return self.model or OFFICIAL[self.library]

@@ -4,16 +4,16 @@ Leaves out: finding regions (regions.py), cutting views (views.py). Boxes are pi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict
 
 from viewgen.boxes import Box, grow, overlap_area, union
 from viewgen.records import Evidence, Phrase, Region, Rejection
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 
 COUNTING = "counting"
 """The rule of phrases that ask for every instance of a thing."""
@@ -23,61 +23,48 @@ HALF = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceConfig:
-    """When a region is accepted, and how much of the image around it counts as evidence."""
+    """Acceptance of regions, and the margin of the image around them that counts as evidence."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __renamed__: ClassVar[Mapping[str, str]] = {"least_side_px": "min_side_px"}
 
-    min_score: float = 0.35
+    min_score: Annotated[float, Range(ge=0, le=1)] = 0.35
     """Least score of a detector's region, 0 to 1. 0.35 is Grounding DINO's own box threshold; V* believes 0.5, then 0.3;
     Zooming without Zooming 0.75 of SAM 3. Depends on the model."""
-    min_margin: float = 1.0
+    min_margin: Annotated[float, Range(ge=0, unit="nats", infinite=True)] = 1.0
     """Least score of a retrieval region, in nats, 0 or more: how far its logit is above the best tile elsewhere.
     Depends on the model; choose it on questions about absent objects. Ours: under the model's own temperature, e times
     as likely as any other place. Regions of other sources need none."""
-    ambiguity: float = 0.1
+    ambiguity: Annotated[float, Range(ge=0, le=1)] = 0.1
     """A detector's box that scores at most this below the phrase's best one, and shows another place, conflicts with it;
     0 to 1; 0 leaves ties alone. Milder than Zooming without Zooming, which takes exactly one box above 0.75 or none."""
     need: Literal["detector", "both", "either"] = "detector"
     """Finders that must agree on a phrase where both detector and retrieval are at work. detector: retrieval may find
     nothing that stands out. both: each of them. either: a tile that stands out is enough too. Ours."""
-    min_agreement: float = 0.5
+    min_agreement: Annotated[float, Range(ge=0, le=1)] = 0.5
     """A detector's box and a retrieval region show the same place when they share at least this part of the smaller of
     them; 0 to 1; 0 lets them differ. Where a tile stands out and none of the phrase's regions is where the box is, they
     disagree. Ours: not IoU, for a tile is often a hundred times larger than the thing in it."""
-    pad_ratio: float = 1.2
+    pad_ratio: Annotated[float, Range(ge=1)] = 1.2
     """Both sides of a region's box are multiplied by it, 1 or more. 1.2 is what V* and ZoomEye use."""
-    least_side_px: int = 224
+    min_side_px: Annotated[int, Range(ge=1, unit="px")] = 224
     """Shortest side of the evidence, in pixels of the image, 1 or more. 224 is what V* uses; DeepEyes refuses 30."""
-    grid_px: int = 1
+    grid_px: Annotated[int, Range(ge=1, unit="px")] = 1
     """Boxes start and end at its multiples, or at the image's edge, in pixels, 1 or more. 1: anywhere. Choose the side of
     the reader's tokens, and a crop shows whole ones."""
-    max_aspect: float = 10.0
+    max_aspect: Annotated[float, Range(ge=1, infinite=True)] = 10.0
     """Longest side over shortest, 1 or more; a thinner box is widened. DeepEyes allows 100. Ours: image processors refuse
     extreme shapes."""
-    max_share: float = 0.25
+    max_share: Annotated[float, Range(gt=0, le=1)] = 0.25
     """Largest part of the image's area that the evidence may take in all, above 0 and up to 1. Ours: a larger crop tells
     little that the full image does not; Zooming without Zooming allows 0.1."""
-    join_growth: float = 4.0
+    join_growth: Annotated[float, Range(ge=1, infinite=True)] = 4.0
     """Two boxes become the one around both where that is at most so many times as large as the two together, 1 or more;
     inf: always. Otherwise each stays evidence of its own, with a view of its own. Ours: boxes of equal size, side by side
     at twice their width, or a little less far apart on a diagonal, are joined."""
 
     def __post_init__(self) -> None:
-        for name in ("min_score", "ambiguity", "min_agreement"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 to 1")
-        if not self.min_margin >= 0:
-            raise ValueError(f"min_margin is {self.min_margin}: expected 0 or more")
-        if not 1 <= self.pad_ratio < math.inf:
-            raise ValueError(f"pad_ratio is {self.pad_ratio}: expected 1 or more")
-        for name in ("least_side_px", "grid_px"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more pixels")
-        for name in ("max_aspect", "join_growth"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
-        if not 0 < self.max_share <= 1:
-            raise ValueError(f"max_share is {self.max_share}: expected a share above 0 and up to 1")
+        check_ranges(self)
 
 
 def choose_evidence(
@@ -176,7 +163,7 @@ def _nothing(phrase: Phrase, found: Sequence[Region], measure: str, least: float
 
 
 def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box:
-    padded = grow(box, config.pad_ratio, config.least_side_px, width_px, height_px)
+    padded = grow(box, config.pad_ratio, config.min_side_px, width_px, height_px)
     widened = math.ceil(max(padded.width, padded.height) / config.max_aspect)
     wide = grow(padded, 1.0, widened, width_px, height_px)
     x0, x1 = _on_grid((wide.x0, wide.x1), (box.x0, box.x1), width_px, config.grid_px)

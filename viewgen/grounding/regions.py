@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 from PIL import Image
 from pydantic import ConfigDict
@@ -21,7 +21,7 @@ from viewgen.detectors.annotated import AnnotatedBoxes
 from viewgen.records import Phrase, Question, Region
 from viewgen.retrieval.retriever import RetrievalConfig, Retriever
 from viewgen.retrieval.tiles import TileIndex
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 
 QuestionPhrases = tuple[Question, tuple[Phrase, ...]]
 """A question and the phrases found in it."""
@@ -33,11 +33,12 @@ class RegionsConfig:
     """Method of finding regions."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __renamed__: ClassVar[Mapping[str, str]] = {"kind": "method"}
 
-    kind: Method = "annotated"
+    method: Method = "annotated"
     """annotated: the source's own boxes. retrieval: the tiles that an OpenCLIP model finds nearest to the phrase.
     detector: boxes of the model in [detector]. fused: detector and retrieval, and how far they agree."""
-    instance_iou: float = 0.5
+    instance_iou: Annotated[float, Range(ge=0, le=1)] = 0.5
     """Boxes of one phrase that overlap by more than this are one thing, of which the best box is kept; 0 to 1. The usual
     threshold of non-maximum suppression."""
     caption: Literal["question", "image"] = "question"
@@ -45,8 +46,7 @@ class RegionsConfig:
     an image. A model trained on captions with many phrases loses little by the second."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.instance_iou <= 1:
-            raise ValueError(f"instance_iou is {self.instance_iou}: expected 0 to 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +119,9 @@ class Finder:
     def _detected(self, images: Sequence[ImageQuery]) -> list[tuple[ScoredBox, ...]]:
         """Return the boxes for each question in turn; none where tiles alone are searched."""
         questions = [(each, question, phrases) for each in images for question, phrases in each.asked]
-        if self.config.kind == "retrieval":
+        if self.config.method == "retrieval":
             return [()] * len(questions)
-        if self.config.kind != "annotated" and self.config.caption == "image":
+        if self.config.method != "annotated" and self.config.caption == "image":
             found = self._ask([Ask(image=each.image, phrases=_texts(each.asked)) for each in images])
             return [boxes for boxes, each in zip(found, images, strict=True) for _ in each.asked]
         return self._ask(
@@ -133,21 +133,21 @@ class Finder:
 
     def _ask(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
         """Run the detector on the images that have a phrase."""
-        detector = AnnotatedBoxes() if self.config.kind == "annotated" else self.detector
-        assert detector is not None, f"regions of kind {self.config.kind} need a detector"
+        detector = AnnotatedBoxes() if self.config.method == "annotated" else self.detector
+        assert detector is not None, f"regions of method {self.config.method} need a detector"
         answers = iter(detector.detect([ask for ask in asks if ask.phrases]))
         return [next(answers) if ask.phrases else () for ask in asks]
 
     def _regions(
         self, question: Question, phrases: tuple[Phrase, ...], boxes: Sequence[ScoredBox], index: TileIndex | None
     ) -> tuple[Region, ...]:
-        source = self.detector.name if self.detector and self.config.kind != "annotated" else "annotated"
-        ranked = index if self.config.kind in {"retrieval", "fused"} else None
+        source = self.detector.name if self.detector and self.config.method != "annotated" else "annotated"
+        ranked = index if self.config.method in {"retrieval", "fused"} else None
         found: list[Region] = []
         for text in _texts([(question, phrases)]):
             seen = self._instances(source, [box for box in boxes if box.phrase == text])
             tiles = ranked.regions(text, question.text) if ranked else ()
-            if ranked and self.config.kind == "fused":
+            if ranked and self.config.method == "fused":
                 seen, tiles = _with_agreement(seen, tiles), _with_agreement(tiles, seen)
                 ranks = ranked.ranks(text, [one.box for one in seen], question.text)
                 seen = tuple(replace(one, retrieval_rank=rank) for one, rank in zip(seen, ranks, strict=True))
@@ -202,9 +202,9 @@ def region_finder(
 ) -> Finder:
     """Load the finder of the settings; `needs_tiles` loads the retrieval model where regions alone would not.
     Raises ModelError when a model cannot be loaded."""
-    detects = regions.kind in {"detector", "fused"}
+    detects = regions.method in {"detector", "fused"}
     return Finder(
         config=regions,
         detector=load_detector(detector or DetectorConfig()) if detects else None,
-        retriever=Retriever.load(retrieval) if needs_tiles or regions.kind in {"retrieval", "fused"} else None,
+        retriever=Retriever.load(retrieval) if needs_tiles or regions.method in {"retrieval", "fused"} else None,
     )

@@ -29,9 +29,9 @@ class RulesFinder:
 def phrase_finder(config: PhrasesConfig) -> PhraseFinder:
     """Load the finder that the settings name. Raises ModelError when its library, model or endpoint is not there as it
     should be, and SettingsError when the variable that should hold its key is not set."""
-    if config.kind == "rules":
+    if config.method == "rules":
         return RulesFinder()
-    if config.kind == "spacy":
+    if config.method == "spacy":
         from viewgen.phrases.parsed import load_parser
 
         return load_parser(config)

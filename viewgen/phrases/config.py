@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict
 
 from viewgen.records import Phrase
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, SettingValueError, check_ranges
 
-_A_DAY_S = 86_400
-_ABOVE_ZERO = ("timeout_s", "concurrency", "max_attempts", "max_new_tokens", "batch_size", "max_phrases")
+A_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +20,9 @@ class PhrasesConfig:
     """Finder of phrases, and its access. `rules` needs no other setting."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __renamed__: ClassVar[Mapping[str, str]] = {"kind": "method"}
 
-    kind: Literal["rules", "spacy", "chat"] = "rules"
+    method: Literal["rules", "spacy", "chat"] = "rules"
     """rules: patterns for English, nothing to download. spacy: noun chunks of a spaCy pipeline. chat: a language model,
     behind an OpenAI-compatible endpoint (`base_url`) or, without one, a folder that transformers can load."""
     model: str = ""
@@ -31,42 +31,44 @@ class PhrasesConfig:
     """chat: where the endpoint is, up to and with its version, as in http://127.0.0.1:8000/v1. Empty: a local model."""
     key_env: str = ""
     """chat: the environment variable that holds the endpoint's key. Empty: the endpoint wants none."""
-    timeout_s: float = 60.0
+    timeout_s: Annotated[float, Range(gt=0, le=A_DAY_S, unit="s")] = 60.0
     """chat: seconds to wait for a connection or for bytes of an answer, more than 0 and at most a day. Ours."""
-    max_attempts: int = 5
+    max_attempts: Annotated[int, Range(ge=1)] = 5
     """chat: how often a question is sent when the endpoint is busy, fails or is silent, 1 or more. Ours."""
-    backoff_s: float = 1.0
+    backoff_s: Annotated[float, Range(ge=0, unit="s")] = 1.0
     """chat: seconds before the second attempt, doubled for each one after and at most 60; 0 or more. An endpoint that
     says how long to wait (Retry-After) is heeded instead."""
-    concurrency: int = 8
+    concurrency: Annotated[int, Range(ge=1)] = 8
     """chat: questions that are with the endpoint at once, 1 or more. Ours."""
-    max_new_tokens: int = 256
+    max_new_tokens: Annotated[int, Range(ge=1, unit="tokens")] = 256
     """chat: tokens of an answer, 1 or more. Ours: a few phrases; reasoning models need more."""
-    batch_size: int = 8
+    batch_size: Annotated[int, Range(ge=1)] = 8
     """chat: questions that a local model reads at once, 1 or more. Ours."""
     device: str = "auto"
     """chat: where a local model runs. auto: the GPU where there is one. Else torch's name: cpu, cuda, cuda:1."""
-    max_phrases: int = 4
+    max_phrases: Annotated[int, Range(ge=1)] = 4
     """spacy and chat: phrases kept per question, in the order in which they stand, 1 or more. Ours."""
 
     def __post_init__(self) -> None:
-        for name in _ABOVE_ZERO:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected more than 0")
-        if self.timeout_s > _A_DAY_S:
-            raise ValueError(f"timeout_s is {self.timeout_s}: expected at most {_A_DAY_S}, a day")
-        if not 0 <= self.backoff_s < float("inf"):
-            raise ValueError(f"backoff_s is {self.backoff_s}: expected 0 or more")
-        if self.kind == "rules" and (self.model or self.base_url):
-            raise ValueError('model and base_url are of no use to kind \'rules\': say kind = "spacy" or "chat"')
-        if self.kind != "rules" and not self.model:
-            raise ValueError(f"kind {self.kind!r} needs a model: give its name or path")
+        check_ranges(self)
+        if self.method == "rules":
+            for name in ("model", "base_url"):
+                if value := getattr(self, name):
+                    raise SettingValueError(
+                        name, value, 'empty for method "rules"', 'Set phrases.method to "spacy" or "chat".'
+                    )
+        elif not self.model:
+            raise SettingValueError("model", "", f"a name or a path for method {self.method!r}", "Give one.")
         if self.base_url or self.key_env:
             self._check_endpoint()
 
     def _check_endpoint(self) -> None:
-        if self.kind != "chat" or not self.base_url:
-            raise ValueError("base_url and key_env belong together and to kind 'chat'")
+        if self.method != "chat":
+            name = "base_url" if self.base_url else "key_env"
+            remedy = 'Set phrases.method to "chat" or leave it out.'
+            raise SettingValueError(name, getattr(self, name), f"empty for method {self.method!r}", remedy)
+        if not self.base_url:
+            raise SettingValueError("key_env", self.key_env, "empty without a base_url", "Give phrases.base_url too.")
         try:
             url = urlsplit(self.base_url)
             usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -74,9 +76,13 @@ class PhrasesConfig:
         except ValueError:
             usable = False
         if not usable or url.query or url.fragment or " " in self.base_url or not url.path.isascii():
-            raise ValueError(f"base_url is {self.base_url!r}: expected something like http://127.0.0.1:8000/v1")
+            raise SettingValueError(
+                "base_url", self.base_url, "an address such as http://127.0.0.1:8000/v1", "Correct it."
+            )
         if url.username or url.password:
-            raise ValueError("base_url holds a name or password: name an environment variable in key_env instead")
+            shown = f"{url.scheme}://...@{url.hostname}"
+            remedy = "Name an environment variable in phrases.key_env instead."
+            raise SettingValueError("base_url", shown, "an address without a name or password", remedy)
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,7 +22,7 @@ from pydantic import ConfigDict
 
 from viewgen.boxes import Box
 from viewgen.retrieval.tiles import TileIndex, tile_boxes
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, SettingValueError, check_ranges
 
 if TYPE_CHECKING:
     from viewgen.retrieval.openclip import ClipModel
@@ -42,25 +42,25 @@ class RetrievalConfig:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str = "ViT-B-32"
-    """embedded:NAME (shipped with viewgen), local-dir:PATH (from the working folder), hf-hub:OWNER/NAME, or a name of
+    """embedded:NAME (shipped with viewgen), local-dir:PATH (relative to the recipe), hf-hub:OWNER/NAME, or a name of
     open_clip's own."""
     pretrained: str = "laion2b_s34b_b79k"
     """Tag of the weights for open_clip's own names; the other forms ignore it."""
     template: str = "a photo of {phrase}"
     """Text that the model reads for a phrase; holds {phrase} once. The default is CLIP's usual prompt."""
-    question_weight: float = 0.0
+    question_weight: Annotated[float, Range(ge=0, le=1)] = 0.0
     """Share of the question's own text in a tile's logit, 0 to 1; the phrase has the rest. RAP ranks by the question
     alone (1), V* looks for the phrase alone (0): most words of a question name nothing that a tile can show."""
-    tile_px: tuple[int, ...] = (224, 448)
+    tile_px: Annotated[tuple[int, ...], Range(ge=16, unit="px")] = (224, 448)
     """Sides of the square tiles, in pixels of the image, 16 or more each. RAP uses 112 to 448."""
-    stride_px: tuple[int, ...] = (112, 224)
+    stride_px: Annotated[tuple[int, ...], Range(ge=1, unit="px")] = (112, 224)
     """Steps between tiles, one per side, 1 px to that side. Ours: half a tile, which shows a small object whole."""
-    merge_nats: float = 1.0
+    merge_nats: Annotated[float, Range(ge=0, unit="nats", infinite=True)] = 1.0
     """Tiles that overlap the best one, are no larger, and have logits at most this far below its own, in nats, become
     one region with it; 0 leaves tiles alone. Ours: within a factor e of the best tile's odds."""
-    num_best: int = 3
+    num_best: Annotated[int, Range(ge=1)] = 3
     """Regions kept per phrase, best first, 1 or more. Ours."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Range(ge=1)] = 64
     """Tiles that the model reads at once, 1 or more. More needs more memory; it changes the last bits alone."""
     device: str = "auto"
     """auto: the GPU where there is one. Else torch's name of a device: cpu, cuda, cuda:1."""
@@ -68,23 +68,21 @@ class RetrievalConfig:
     """Precision of the model. auto: float16 on a GPU, float32 elsewhere."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.template.count("{phrase}") != 1:
-            raise ValueError(f"template is {self.template!r}: expected {{phrase}} in it, once")
-        if not self.tile_px or len(self.tile_px) != len(self.stride_px):
-            found = f"tile_px has {len(self.tile_px)} sides, stride_px {len(self.stride_px)} steps"
-            raise ValueError(f"{found}: expected one step per side")
+            raise SettingValueError(
+                "template", self.template, "text with {phrase} in it, once", 'Write "{phrase}" there.'
+            )
+        if not self.tile_px:
+            raise SettingValueError("tile_px", list(self.tile_px), "one side or more", "Give e.g. [224, 448].")
+        if len(self.tile_px) != len(self.stride_px):
+            sides = f"as long as tile_px, which has {len(self.tile_px)} sides"
+            raise SettingValueError("stride_px", list(self.stride_px), sides, "Give one step per side.")
         for tile, stride in zip(self.tile_px, self.stride_px, strict=True):
-            if tile < 16 or not 1 <= stride <= tile:
-                raise ValueError(
-                    f"tiles of {tile} px, steps of {stride} px: expected 16 px or more, steps of 1 to a tile"
+            if stride > tile:
+                raise SettingValueError(
+                    "stride_px", list(self.stride_px), f"at most {tile} for tiles of {tile} px", "Lower it."
                 )
-        if not 0 <= self.question_weight <= 1:
-            raise ValueError(f"question_weight is {self.question_weight}: expected 0 to 1")
-        if not self.merge_nats >= 0:
-            raise ValueError(f"merge_nats is {self.merge_nats}: expected 0 or more")
-        for name in ("num_best", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected 1 or more")
 
 
 @dataclass(frozen=True, slots=True)

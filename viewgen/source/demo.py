@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from viewgen.boxes import Box
 from viewgen.errors import RecipeError
 from viewgen.progress import Progress
+from viewgen.settings import Range, SettingValueError, check_ranges
 
 TOKEN_PX = 16
 MARKER = ".drawn-scenes"
@@ -56,30 +57,32 @@ class DemoConfig:
     """Numbers of scenes, and their size. Splits share no scene."""
 
     seed: int = 0
-    num_train: int = 1600
+    num_train: Annotated[int, Range(ge=0)] = 1600
     """Scenes to learn from."""
-    num_selection: int = 100
+    num_selection: Annotated[int, Range(ge=0)] = 100
     """Scenes for choosing settings or a checkpoint."""
-    num_test: int = 1100
+    num_test: Annotated[int, Range(ge=0)] = 1100
     """Scenes for the final figure."""
-    edge_px: int = 160
+    edge_px: Annotated[int, Range(ge=4 * TOKEN_PX, unit="px")] = 160
     """Width and height of a scene; a multiple of TOKEN_PX."""
-    min_signs: int = 5
+    min_signs: Annotated[int, Range(ge=2)] = 5
     max_signs: int = 8
-    num_relations: int = 2
+    num_relations: Annotated[int, Range(ge=0)] = 2
     """Relation questions per scene; an absent-sign question is added to every scene."""
 
     def __post_init__(self) -> None:
-        nums = self.num_train, self.num_selection, self.num_test
-        if min(nums) < 0 or not any(nums):
-            found = f"num_train + num_selection + num_test is {' + '.join(map(str, nums))}"
-            raise ValueError(f"{found}: expected none below 0 and one scene at least")
-        if self.edge_px % TOKEN_PX or self.edge_px < 4 * TOKEN_PX:
-            raise ValueError(f"edge_px is {self.edge_px}: expected a multiple of {TOKEN_PX}, at least {4 * TOKEN_PX}")
+        check_ranges(self)
+        if not self.num_train + self.num_selection + self.num_test:
+            raise SettingValueError(
+                "num_train", 0, "above 0 where no other split has scenes", "Ask for one scene or more."
+            )
+        if self.edge_px % TOKEN_PX:
+            raise SettingValueError("edge_px", self.edge_px, f"a multiple of {TOKEN_PX}", "Round it.")
         room = ((self.edge_px // TOKEN_PX - 1) // 2) ** 2
-        if not 2 <= self.min_signs <= self.max_signs <= min(room, len(COLOURS) - 1):
-            most = min(room, len(COLOURS) - 1)
-            raise ValueError(f"signs are {self.min_signs} to {self.max_signs}: expected 2 <= min <= max <= {most}")
+        num_max = min(room, len(COLOURS) - 1)
+        if not self.min_signs <= self.max_signs <= num_max:
+            limits = f"from min_signs, {self.min_signs}, to {num_max}"
+            raise SettingValueError("max_signs", self.max_signs, limits, "Change one of the two.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,15 @@ Leaves out: how bytes become pixels (decode.py), which files a recipe names (rec
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from PIL import Image
 from pydantic import ConfigDict
 
 from viewgen.decode import MAX_MEGAPIXELS, UnusableImageError, decode
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, check_ranges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,17 +21,13 @@ class ImageConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    max_megapixels: float = 89.0
+    max_megapixels: Annotated[float, Range(gt=0, le=MAX_MEGAPIXELS, unit="megapixels")] = 89.0
     """Width x height in millions of pixels, above 0 and up to 178. Pillow warns above 89 and refuses above 178."""
-    max_file_mb: float = 100.0
+    max_file_mb: Annotated[float, Range(gt=0, unit="MB")] = 100.0
     """Size of the file in millions of bytes, above 0. Ours: the largest photographs have some 50."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_megapixels <= MAX_MEGAPIXELS:
-            most = f"expected more than 0 and at most {MAX_MEGAPIXELS}"
-            raise ValueError(f"max_megapixels is {self.max_megapixels}: {most}")
-        if not 0 < self.max_file_mb < math.inf:
-            raise ValueError(f"max_file_mb is {self.max_file_mb}: expected more than 0")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

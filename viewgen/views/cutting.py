@@ -6,12 +6,11 @@ Boxes are x0, y0, x1, y1 in pixels of the upright RGB image, far edges outside."
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image
@@ -20,7 +19,7 @@ from pydantic import ConfigDict
 import viewgen.views.altered  # noqa: F401 - registers its kinds
 from viewgen.decode import encode_png
 from viewgen.records import Evidence, Missing, QuestionRecord, Rejection, View
-from viewgen.settings import STRICT
+from viewgen.settings import STRICT, Range, SettingValueError, check_names, check_ranges
 from viewgen.views.degrade import NUM_STEPS, Fill, Schedule
 from viewgen.views.kinds import KINDS, Kind, Need, Params, box_text, kinds_of, read_box, rejected
 from viewgen.views.negatives import Fit
@@ -46,10 +45,10 @@ class ViewsConfig:
     """Fate of a question of which neither a kind nor a fallback can be made: keep it, with the reason in its row, or
     reject it. One that is left without any positive or any negative is always rejected. Ours: keep, since a training
     asks for one kind and skips the questions that lack it."""
-    grid_px: int = 1
+    grid_px: Annotated[int, Range(ge=1, unit="px")] = 1
     """Off-region boxes and random crops start on multiples of it, in pixels, 1 or more. 1, anywhere, as in
     arXiv 2606.25319."""
-    downsample_factor: float = 2.0
+    downsample_factor: Annotated[float, Range(gt=1)] = 2.0
     """Factor by which the image shrinks before off_region_downsampled is cut, above 1. 2 as in arXiv 2606.25319."""
     donors: Literal["random", "nearest"] = "random"
     """Donor of swapped: any other question, or the one with the most similar crop, which is the harder negative. Both
@@ -60,17 +59,17 @@ class ViewsConfig:
     mask_fill: Fill = "mean"
     """Fill of masks: mean (of the image), grey, black, blur (of what is there) or noise. Ours: the mean
     stands out least."""
-    mask_grow_ratio: float = 1.0
+    mask_grow_ratio: Annotated[float, Range(ge=1)] = 1.0
     """Both sides of a mask over those of its evidence box, 1 or more, so that the evidence is always covered."""
-    patch_px: int = 28
+    patch_px: Annotated[int, Range(ge=1, unit="px")] = 28
     """Side of the shuffled patches, in pixels, 1 or more. 28 is what one token shows to Qwen's vision towers."""
-    shrink_factor: float = 8.0
+    shrink_factor: Annotated[float, Range(gt=1)] = 8.0
     """Factor by which downsampled shrinks on the way, above 1. Ours: letters of 20 px become 2 or 3 px high."""
-    block_px: int = 16
+    block_px: Annotated[int, Range(ge=2, unit="px")] = 16
     """Side of the blocks of pixelated, in pixels, 2 or more. Ours: larger than the strokes of what can be read."""
-    blur_px: float = 8.0
+    blur_px: Annotated[float, Range(gt=0, unit="px")] = 8.0
     """Standard deviation of the blur of blurred, in pixels, above 0. Ours: as strong as a block of 16 px."""
-    noise_step: int = 500
+    noise_step: Annotated[int, Range(ge=1, le=NUM_STEPS, unit="steps")] = 500
     """Steps of noise on noised, 1 to 1000. 500 as in visual contrastive decoding (arXiv 2311.16922)."""
     noise_schedule: Schedule = "sigmoid"
     """Growth of noise with steps: sigmoid as in visual contrastive decoding, or cosine (arXiv 2102.09672)."""
@@ -78,22 +77,11 @@ class ViewsConfig:
     """Colour of blank: mean (of the image), grey or black. Ours: grey is what image processors take for zero."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         _check_kinds("positive", self.positive, kinds_of("positive"))
         _check_kinds("negative", self.negative, kinds_of("negative"))
         if self.fallback:
             _check_kinds("fallback", self.fallback, KINDS)
-        for name, least in (("grid_px", 1), ("patch_px", 1), ("block_px", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected {least} or more pixels")
-        for name in ("downsample_factor", "shrink_factor"):
-            if not 1 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}: expected more than 1")
-        if not 1 <= self.mask_grow_ratio < float("inf"):
-            raise ValueError(f"mask_grow_ratio is {self.mask_grow_ratio}: expected 1 or more")
-        if not 0 < self.blur_px < float("inf"):
-            raise ValueError(f"blur_px is {self.blur_px}: expected more than 0 pixels")
-        if not 1 <= self.noise_step <= NUM_STEPS:
-            raise ValueError(f"noise_step is {self.noise_step}: expected 1 to {NUM_STEPS} steps")
 
     @property
     def needs_tiles(self) -> bool:
@@ -215,11 +203,8 @@ def _draw(image: Image.Image, evidence: Evidence, kind: Kind, seed: int, params:
     )
 
 
-def _check_kinds(name: str, kinds: tuple[str, ...], known: Mapping[str, Kind]) -> None:
+def _check_kinds(setting: str, kinds: tuple[str, ...], known: Mapping[str, Kind]) -> None:
     if not kinds or len(set(kinds)) < len(kinds):
-        raise ValueError(f"{name} is {list(kinds)}: expected one or more distinct kinds")
-    for kind in kinds:
-        if kind not in known:
-            near = difflib.get_close_matches(kind, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected kinds among {', '.join(known)}"
-            raise ValueError(f"{name} holds {kind!r}: {hint}")
+        remedy = f"Choose among {', '.join(known)}."
+        raise SettingValueError(setting, list(kinds), "one or more distinct kinds", remedy)
+    check_names(setting, kinds, known, "Run `viewgen kinds` to read about each.")

@@ -26,7 +26,7 @@ query = '''
 
 [evidence]
 pad_ratio = 1.0
-least_side_px = 48
+min_side_px = 48
 max_share = 0.5
 max_aspect = 100
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Files = Callable[[Path], Mapping[str, bytes]]
 QUIET = BuildOptions(progress_out=StringIO(), num_threads=2, num_workers=0)
-ANNOTATED = Finder(config=RegionsConfig(kind="annotated"))
+ANNOTATED = Finder(config=RegionsConfig(method="annotated"))
 
 
 class Killed(BaseException):

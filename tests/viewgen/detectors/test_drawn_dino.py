@@ -100,7 +100,7 @@ def test_a_threshold_tells_signs_that_are_there_from_absent_ones(found: tuple[li
 
 
 def test_a_picture_with_fewer_cells_than_the_model_has_queries_is_read_all_the_same() -> None:
-    config = DetectorConfig(kind="transformers", model="embedded:drawn-dino", box_threshold=0.0, text_threshold=0.0)
+    config = DetectorConfig(library="transformers", model="embedded:drawn-dino", box_threshold=0.0, text_threshold=0.0)
     detector, scene = load_detector(config), next(scenes())[0]
     sign = scene.signs[0]
     cut = scene.image.crop(sign.box.as_tuple())
@@ -115,7 +115,7 @@ def test_a_picture_with_fewer_cells_than_the_model_has_queries_is_read_all_the_s
 
 def test_viewgen_reads_it_as_the_official_classes_do(official: Official) -> None:
     config = DetectorConfig(
-        kind="transformers",
+        library="transformers",
         model="embedded:drawn-dino",
         box_threshold=0.0,
         text_threshold=0.0,

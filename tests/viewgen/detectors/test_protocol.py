@@ -100,5 +100,5 @@ def test_a_wrong_setting_is_refused_by_name(table: dict[str, Any], message: str)
 
 def test_an_empty_model_is_the_official_one_of_the_kind() -> None:
     assert DetectorConfig().asked_model == "hf-hub:ShilongLiu/GroundingDINO"
-    assert DetectorConfig(kind="transformers").asked_model == "hf-hub:IDEA-Research/grounding-dino-tiny"
+    assert DetectorConfig(library="transformers").asked_model == "hf-hub:IDEA-Research/grounding-dino-tiny"
     assert DetectorConfig(model="a.pth").asked_model == "a.pth"

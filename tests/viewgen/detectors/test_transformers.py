@@ -133,7 +133,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def config(folder: Path | str, **more: Any) -> DetectorConfig:
-    return DetectorConfig(kind="transformers", model=str(folder), **(LOOSE | more))
+    return DetectorConfig(library="transformers", model=str(folder), **(LOOSE | more))
 
 
 def loaded(folder: Path, **more: Any) -> TiledDetector:

@@ -13,7 +13,7 @@ from viewgen.grounding.evidence import EvidenceConfig, choose_evidence
 from viewgen.records import Evidence, Phrase, Region, Rejection
 from viewgen.settings import settings_from
 
-EXACT = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_share=1.0, max_aspect=100.0)
+EXACT = EvidenceConfig(pad_ratio=1.0, min_side_px=1, max_share=1.0, max_aspect=100.0)
 
 
 def phrases(*texts: str) -> list[Phrase]:
@@ -36,14 +36,14 @@ def refused(outcome: Evidence | Rejection) -> tuple[str, str]:
 
 
 def test_a_box_grows_by_the_ratio_around_its_centre() -> None:
-    config = EvidenceConfig(pad_ratio=1.5, least_side_px=1)
+    config = EvidenceConfig(pad_ratio=1.5, min_side_px=1)
     dog = region("dog", Box(100, 100, 120, 140))
     evidence = kept(choose_evidence(phrases("dog"), [dog], 400, 400, config))
     assert evidence == Evidence(boxes=(Box(95, 90, 125, 150),), regions=(dog,))
 
 
 def test_a_small_box_grows_to_the_least_side_and_stays_in_the_image() -> None:
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=48)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=48)
     evidence = kept(choose_evidence(phrases("dog"), [region("dog", Box(0, 50, 10, 60))], 160, 160, config))
     assert evidence.boxes == (Box(0, 31, 48, 79),)
 
@@ -60,19 +60,19 @@ def test_a_small_box_grows_to_the_least_side_and_stays_in_the_image() -> None:
     ],
 )
 def test_boxes_lie_on_the_grid(box: Box, snapped: Box) -> None:
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=48, max_share=1.0, grid_px=16)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=48, max_share=1.0, grid_px=16)
     side = 170 if box.x1 > 160 else 160
     assert kept(choose_evidence(phrases("dog"), [region("dog", box)], side, side, config)).boxes == (snapped,)
 
 
 def test_a_thin_box_is_widened_to_the_aspect_limit() -> None:
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_aspect=4.0)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, max_aspect=4.0)
     evidence = kept(choose_evidence(phrases("pole"), [region("pole", Box(100, 0, 102, 100))], 400, 400, config))
     assert evidence.boxes == (Box(88, 0, 113, 100),)
 
 
 def test_an_image_too_thin_for_the_aspect_limit_gives_no_evidence() -> None:
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_aspect=4.0, max_share=1.0)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, max_aspect=4.0, max_share=1.0)
     outcome = choose_evidence(phrases("sky"), [region("sky", Box(0, 0, 100, 5))], 400, 10, config)
     assert refused(outcome) == (
         "too_thin",
@@ -107,7 +107,7 @@ def test_only_the_best_retrieved_tile_is_evidence() -> None:
 
 def test_evidence_that_takes_more_than_its_share_is_refused_with_the_numbers() -> None:
     dog = [region("dog", Box(0, 0, 50, 50))]
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_share=0.25)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, max_share=0.25)
     assert kept(choose_evidence(phrases("dog"), dog, 100, 100, config)).boxes == (Box(0, 0, 50, 50),)
     assert refused(choose_evidence(phrases("dog"), [region("dog", Box(0, 0, 50, 51))], 100, 100, config)) == (
         "too_large",
@@ -117,14 +117,14 @@ def test_evidence_that_takes_more_than_its_share_is_refused_with_the_numbers() -
 
 def test_two_things_far_apart_are_two_boxes_of_evidence() -> None:
     pair = [region("dog", Box(0, 0, 10, 10)), region("cat", Box(90, 90, 100, 100))]
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1)
     evidence = kept(choose_evidence(phrases("dog", "cat"), pair, 100, 100, config))
     assert evidence == Evidence(boxes=(Box(0, 0, 10, 10), Box(90, 90, 100, 100)), regions=tuple(pair))
 
 
 def test_two_things_far_apart_are_too_large_where_one_box_is_wanted() -> None:
     pair = [region("dog", Box(0, 0, 10, 10)), region("cat", Box(90, 90, 100, 100))]
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, join_growth=math.inf)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, join_growth=math.inf)
     assert refused(choose_evidence(phrases("dog", "cat"), pair, 100, 100, config))[0] == "too_large"
 
 
@@ -133,13 +133,13 @@ def test_boxes_are_joined_while_the_one_around_them_is_at_most_join_growth_times
     left: int, num_boxes: int
 ) -> None:
     pair = [region("dog", Box(0, 0, 10, 10)), region("cat", Box(left, 0, left + 10, 10))]
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, join_growth=4.0, max_aspect=100.0)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, join_growth=4.0, max_aspect=100.0)
     assert len(kept(choose_evidence(phrases("dog", "cat"), pair, 200, 200, config)).boxes) == num_boxes
 
 
 def test_boxes_stay_apart_where_the_one_around_them_would_be_too_large() -> None:
     pair = [region("dog", Box(0, 0, 30, 30)), region("cat", Box(30, 30, 60, 60))]
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_share=0.25)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, max_share=0.25)
     assert len(kept(choose_evidence(phrases("dog", "cat"), pair, 120, 120, config)).boxes) == 1
     assert len(kept(choose_evidence(phrases("dog", "cat"), pair, 119, 119, config)).boxes) == 2
 
@@ -152,7 +152,7 @@ def test_a_joined_box_is_joined_with_what_is_near_it() -> None:
 
 def test_several_boxes_are_too_large_together() -> None:
     pair = [region("dog", Box(0, 0, 40, 40)), region("cat", Box(60, 60, 100, 100))]
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_share=0.25)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, max_share=0.25)
     assert refused(choose_evidence(phrases("dog", "cat"), pair, 100, 100, config)) == (
         "too_large",
         "the evidence is 40 x 40 and 40 x 40 px of 100 x 100 px, a share of 0.320, above max_share 0.25",
@@ -166,7 +166,7 @@ def test_nothing_found_is_said_of_the_phrase_that_lacks_it() -> None:
 
 
 def test_a_retrieved_tile_that_does_not_stand_out_is_not_believed() -> None:
-    config = EvidenceConfig(pad_ratio=1.0, least_side_px=1, max_share=1.0, min_margin=2.0)
+    config = EvidenceConfig(pad_ratio=1.0, min_side_px=1, max_share=1.0, min_margin=2.0)
     tile = Box(0, 0, 9, 9)
     below = choose_evidence(phrases("dog"), [region("dog", tile, 1.996, source="retrieval")], 90, 90, config)
     assert refused(below) == ("no_region", "the best region for 'dog' has margin 1.996, below min_margin 2")
@@ -185,7 +185,7 @@ def tile(box: Box, margin: float = 1.0, agreement: float | None = 0.1) -> Region
 
 
 def judged(regions: list[Region], rule: str = "test", **settings: Any) -> Evidence | Rejection:
-    config = EvidenceConfig(**({"pad_ratio": 1.0, "least_side_px": 1, "max_share": 1.0} | settings))
+    config = EvidenceConfig(**({"pad_ratio": 1.0, "min_side_px": 1, "max_share": 1.0} | settings))
     return choose_evidence([Phrase(text="dog", start=0, end=3, rule=rule)], regions, 400, 400, config)
 
 
@@ -277,7 +277,7 @@ def test_a_tile_needs_no_detector_where_none_was_asked() -> None:
     [
         ({"pad_ratio": 0.9}, "pad_ratio is 0.9: expected 1 or more"),
         ({"pad_ratio": float("nan")}, "pad_ratio is nan: expected 1 or more"),
-        ({"least_side_px": 0}, "least_side_px is 0: expected 1 or more pixels"),
+        ({"min_side_px": 0}, "min_side_px is 0: expected 1 or more pixels"),
         ({"grid_px": 0}, "grid_px is 0: expected 1 or more pixels"),
         ({"max_aspect": 0.5}, "max_aspect is 0.5: expected 1 or more"),
         ({"max_share": 0.0}, "max_share is 0.0: expected a share above 0 and up to 1"),

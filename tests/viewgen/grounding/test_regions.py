@@ -44,7 +44,7 @@ def asked(text: str, number: int = 0, *annotations: Annotation) -> tuple[Questio
 
 @pytest.fixture(scope="module")
 def retrieval() -> RegionFinder:
-    return region_finder(RegionsConfig(kind="retrieval"), RETRIEVAL)
+    return region_finder(RegionsConfig(method="retrieval"), RETRIEVAL)
 
 
 def test_annotated_boxes_need_no_model() -> None:
@@ -125,7 +125,7 @@ def patches(*boxes: Box, colour: str = "the red circle") -> Image.Image:
 def found_by(kind: Method, image: Image.Image, *texts: str, **settings: Any) -> tuple[ColourDetector, ImageRegions]:
     detector = ColourDetector()
     finder = Finder(
-        config=RegionsConfig(kind=kind, **settings),
+        config=RegionsConfig(method=kind, **settings),
         detector=detector if kind in {"detector", "fused"} else None,
         retriever=Retriever.load(RETRIEVAL) if kind in {"retrieval", "fused"} else None,
     )
@@ -214,7 +214,7 @@ def test_several_images_are_answered_in_order(retrieval: RegionFinder) -> None:
 
 
 def test_tiles_are_read_without_being_regions_where_views_need_them() -> None:
-    finder = region_finder(RegionsConfig(kind="annotated"), RETRIEVAL, needs_tiles=True)
+    finder = region_finder(RegionsConfig(method="annotated"), RETRIEVAL, needs_tiles=True)
     box = Box(1, 2, 3, 4)
     question = asked("Where is the cat?", 1, Annotation(phrase="cat", box=box))
     (search,) = finder.find([ImageQuery(image=patches(), asked=(question,))])
@@ -226,7 +226,7 @@ def test_tiles_are_read_without_being_regions_where_views_need_them() -> None:
 
 
 def test_a_detector_that_is_missing_is_one_line() -> None:
-    config = DetectorConfig(kind="transformers", model="embedded:drawn-dog")
+    config = DetectorConfig(library="transformers", model="embedded:drawn-dog")
     for kind in ("detector", "fused"):
         with pytest.raises(
             ModelError, match=r"^embedded:drawn-dog: viewgen ships no such detector\. Expected one of: "

@@ -78,7 +78,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def config(endpoint: Endpoint, **changes: Any) -> PhrasesConfig:
-    quick = PhrasesConfig(kind="chat", model="small", base_url=endpoint.url, timeout_s=5.0, backoff_s=0.01)
+    quick = PhrasesConfig(method="chat", model="small", base_url=endpoint.url, timeout_s=5.0, backoff_s=0.01)
     return replace(quick, **changes)
 
 

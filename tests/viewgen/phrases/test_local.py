@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(folder: Path, **changes: Any) -> PhrasesConfig:
     settings: dict[str, Any] = {"model": str(folder), "max_new_tokens": 24, "device": "cpu", **changes}
-    return PhrasesConfig(kind="chat", **settings)
+    return PhrasesConfig(method="chat", **settings)
 
 
 def test_what_the_model_names_is_placed_in_the_question(folder: Path) -> None:

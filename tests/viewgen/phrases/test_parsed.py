@@ -21,7 +21,7 @@ HEADS = {
 
 
 def spacy_config(model: Path | str) -> PhrasesConfig:
-    return PhrasesConfig(kind="spacy", model=str(model))
+    return PhrasesConfig(method="spacy", model=str(model))
 
 
 def test_without_spacy_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_noun_chunks_become_phrases_where_they_stand(pipeline: Path) -> None:
 
 
 def test_no_more_phrases_than_asked_for(pipeline: Path) -> None:
-    one = PhrasesConfig(kind="spacy", model=str(pipeline), max_phrases=1)
+    one = PhrasesConfig(method="spacy", model=str(pipeline), max_phrases=1)
     ((dog,),) = phrase_finder(one).find(["is the dog in the house?"])
     assert dog.text == "the dog"
 

@@ -19,14 +19,14 @@ from viewgen.source.demo import DemoConfig, SceneQuestion, ask, draw_scene, scen
 RETRIEVAL = RetrievalConfig(
     model="embedded:drawn-clip", template="{phrase}", tile_px=(48,), stride_px=(16,), merge_nats=0.0
 )
-EVIDENCE = EvidenceConfig(min_margin=6.5, pad_ratio=1.0, least_side_px=48, max_share=1.0)
+EVIDENCE = EvidenceConfig(min_margin=6.5, pad_ratio=1.0, min_side_px=48, max_share=1.0)
 NUM_SCENES = 30
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[tuple[SceneQuestion, Evidence | Rejection]]:
     torch.set_num_threads(1)  # threads of a busy machine wait for each other longer than these small products take
-    finder = region_finder(RegionsConfig(kind="retrieval"), RETRIEVAL)
+    finder = region_finder(RegionsConfig(method="retrieval"), RETRIEVAL)
     judged: list[tuple[SceneQuestion, Evidence | Rejection]] = []
     for index in range(NUM_SCENES):
         stream = scene_stream(11, "drawn-clip-test", index)

@@ -63,7 +63,7 @@ def test_a_new_kind_is_one_function_and_one_record(
 ) -> None:
     source.write_recipe(images_per_part=5)
     # A margin around the sign: left and right differ.
-    recipe = source.recipe.read_text().replace("least_side_px = 16", "least_side_px = 20")
+    recipe = source.recipe.read_text().replace("min_side_px = 16", "min_side_px = 20")
     recipe = recipe.replace("patch_px = 8", 'negative = ["mirrored"]')
     source.recipe.write_text(recipe)
     build_views(source.recipe, tmp_path / "views", BuildOptions(num_workers=num_workers, progress_out=StringIO()))
