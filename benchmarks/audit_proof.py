@@ -83,7 +83,7 @@ class World:
         return Box(x0, y0, x0 + TILE_PX, y0 + TILE_PX)
 
     def anywhere(self, fits: Callable[[Box], bool]) -> Box:
-        """A box of a tile's size for which this is true. Raises NoRoomError when none is met in MOST_TRIES."""
+        """Return a box of a tile's size for which this is true. Raises NoRoomError when none is met in MOST_TRIES."""
         for _ in range(MOST_TRIES):
             x0, y0 = (int(start) for start in self.stream.integers(0, self.image.width - TILE_PX + 1, 2))
             box = Box(x0, y0, x0 + TILE_PX, y0 + TILE_PX)
@@ -92,11 +92,11 @@ class World:
         raise NoRoomError
 
     def showing(self, least: float, most: float = 1.0) -> Box:
-        """A box that shows from `least` to `most` of the sign."""
+        """Return a box that shows from `least` to `most` of the sign."""
         return self.anywhere(lambda box: least <= containment(self.sign.box, box) <= most)
 
     def elsewhere(self, *others: Box) -> Box:
-        """A box that shows nothing of the sign or of the others."""
+        """Return a box that shows nothing of the sign or of the others."""
         return self.anywhere(lambda box: not any(overlap_area(box, taken) for taken in (self.sign.box, *others)))
 
 
@@ -107,7 +107,7 @@ def world_of(seed: int, index: int) -> World:
 
 
 def with_twin(world: World) -> tuple[World, Box]:
-    """The sign hangs in the scene a second time, on the same grid; and the box of the twin.
+    """Hang the sign in the scene a second time, on the same grid; and the box of the twin.
 
     Raises NoRoomError when there is no place."""
     taken, sign = [world.evidence, *(other.box for other in world.scene.signs)], world.sign.box
@@ -127,7 +127,7 @@ def with_twin(world: World) -> tuple[World, Box]:
 
 
 def covered(image: Image.Image, box: Box | None) -> Image.Image:
-    """The image with one box filled with grey."""
+    """Return the image with one box filled with grey."""
     hidden = image.copy()
     if box:
         hidden.paste((128, 128, 128), box.as_tuple())
@@ -151,7 +151,7 @@ def view(role: str, kind: str, image: Image.Image, box: Box | None, image_id: st
 
 
 def sample_of(world: World, recorded: Box, views: Sequence[View]) -> QuestionRecord:
-    """A question about the sign, whose evidence is said to be in `recorded`."""
+    """Return a question about the sign, whose evidence is said to be in `recorded`."""
     text, phrase = number_question(world.sign.phrase), world.sign.phrase
     start = text.index(phrase)
     region = Region(phrase=phrase, box=recorded, source="retrieval", score=10.0, rank=0)
@@ -172,13 +172,13 @@ def leak(group: str, variant: str, world: World, recorded: Box, negative: View) 
 
 
 def cut(world: World, kind: str, box: Box, factor: float = 1.0) -> View:
-    """A negative that says to be of this kind, cut here, and made blunter when the factor is above 1."""
+    """Return a negative that says to be of this kind, cut here, and made blunter when the factor is above 1."""
     pixels = world.image.crop(box.as_tuple())
     return view("negative", kind, shrink(pixels, factor) if factor > 1 else pixels, box)
 
 
 def recorded_leaks(world: World) -> Iterator[Case]:
-    """The records are right, the negative is not."""
+    """Yield leaks whose records are right and whose negative is not."""
     right, stream = world.evidence, world.stream
 
     def case(variant: str, negative: View) -> Case:
@@ -226,7 +226,7 @@ def broken(world: World) -> Iterator[Case]:
 
 
 def clean(world: World, donor: World, retriever: Retriever) -> Iterator[Case]:
-    """What viewgen cuts when the evidence is right."""
+    """Yield the views that viewgen cuts when the evidence is right."""
     box = world.evidence
     (tiles,) = retriever.index([world.image])
     region = Region(phrase=world.sign.phrase, box=box, source="retrieval", score=10.0, rank=0)

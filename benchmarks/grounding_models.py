@@ -43,8 +43,8 @@ def save_clip(folder: Path, name: str = "ViT-B-32") -> str:
 
 
 def save_dino(folder: Path, edge_px: int) -> str:
-    """A Grounding DINO with Swin-T, three layers each of encoder and decoder, and a small BERT, which reads images at
-    `edge_px` on the shorter side; returns what a recipe calls it."""
+    """Return a Grounding DINO with Swin-T, three layers each of encoder and decoder, and a small BERT, which reads
+    images at `edge_px` on the shorter side; returns what a recipe calls it."""
     torch.manual_seed(0)
     swin = SwinConfig(image_size=224, window_size=7, out_features=["stage2", "stage3", "stage4"])  # type: ignore[call-arg]
     text = BertConfig(

@@ -69,7 +69,7 @@ def is_well_shown(evidence: Evidence, signs: Sequence[Box]) -> bool:
 
 
 def draw(folder: Path, recipe: Path, scenes: int, seed: int) -> tuple[BuildConfig, Truth]:
-    """The recipe's settings with the drawn scenes as its source, and where the signs truly are."""
+    """Return the recipe's settings with the drawn scenes as its source, and where the signs truly are."""
     # Of scenes to learn from the recipe takes every question; these are such by name alone.
     write_demo(folder, DemoConfig(seed=seed, num_train=scenes, num_selection=0, num_test=0))
     config = read_config(recipe)
@@ -97,7 +97,7 @@ def asked_images(config: BuildConfig, recipe: Path) -> Iterator[list[ImageQuery]
 
 
 def judge(config: BuildConfig, recipe: Path, finder: Finder, truth: Truth) -> tuple[dict[str, Tally], float]:
-    """A tally per kind of question, and the seconds that finding regions took per scene."""
+    """Return a tally per kind of question, and the seconds that finding regions took per scene."""
     tallies = {kind: Tally() for kind in (*PRESENT, ABSENT)}
     seconds, num_images = 0.0, 0
     for images in asked_images(config, recipe):

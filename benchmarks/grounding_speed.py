@@ -123,7 +123,7 @@ def asked() -> tuple[tuple[Question, tuple[Phrase, ...]], ...]:
 
 
 def plain_loop(files: Sequence[Path], clip: ClipModel, config: RetrievalConfig) -> None:
-    """What one writes with open_clip, for the same tiles; texts are read before, as ours are."""
+    """Run the loop that one writes with open_clip, for the same tiles; texts are read before, as ours are."""
     text_PD = clip.embed_texts([config.template.replace("{phrase}", phrase) for phrase in PHRASES])
     for path in files:
         with Image.open(path) as file:
@@ -232,7 +232,7 @@ def races(folder: Path, quick: bool) -> Iterator[Race]:
 
 
 def few_boxes(model: str, file: Path) -> DetectorConfig:
-    """Settings by which a model of random weights finds about ten boxes in an image, as trained ones do."""
+    """Return settings by which a model of random weights finds about ten boxes in an image, as trained ones do."""
     config = DetectorConfig(library="transformers", model=model, box_threshold=0.0, text_threshold=0.0, tiles=False)
     detector = load_zero_shot(replace(config, num_best=10, nms_iou=1.0))
     (found,) = detector.detect([Ask(image=open_image(file, ImageConfig()).image, phrases=PHRASES[:1])])

@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def min_of(folder: Path, query: str) -> dict[str, float]:
-    """The least of REPEATS processes, number by number: what else the machine does can only add."""
+    """Return the least of REPEATS processes, number by number: what else the machine does can only add."""
     runs = [asked(folder, query) for _ in range(REPEATS)]
     return {name: min(run[name] for run in runs) for name in runs[0]}
 
@@ -123,7 +123,7 @@ def bytes_read() -> int:
 
 
 def make(folder: Path, num_bytes: float, view_bytes: int) -> None:
-    """A view set whose views are random bytes: as large as asked for, written as a build writes."""
+    """Return a view set whose views are random bytes: as large as asked for, written as a build writes."""
     stream = np.random.default_rng(0)
     views_per_part = IMAGES_PER_PART * QUESTIONS_PER_IMAGE * len(KINDS)
     num_parts = max(1, round(num_bytes / (views_per_part * view_bytes)))
@@ -179,7 +179,7 @@ def value(kind: DataType, stream: np.random.Generator, num_bytes: int) -> object
 
 
 def kind_of_number(kind: DataType, stream: np.random.Generator) -> float | int:
-    """A random number of a column's type."""
+    """Return a random number of a column's type."""
     return float(stream.normal()) if kind == pl.Float64 else int(stream.integers(1000))
 
 

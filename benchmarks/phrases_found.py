@@ -69,7 +69,7 @@ class Verdict:
 
 
 def read_questions(path: Path) -> list[Asked]:
-    """The questions of one JSON-lines file, in its order."""
+    """Return the questions of one JSON-lines file, in its order."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
         Asked(
@@ -82,7 +82,8 @@ def read_questions(path: Path) -> list[Asked]:
 
 
 def hits(phrase: str, target: Sequence[str]) -> bool:
-    """True if `phrase` holds the words of one of the target's wordings side by side, and at most MOST_MORE others."""
+    """Return True if `phrase` holds the words of one of the target's wordings side by side, and at most MOST_MORE
+    others."""
     held = _words(phrase)
     for wording in target:
         words = _words(wording)
@@ -109,13 +110,13 @@ def _words(text: str) -> list[str]:
 
 
 def share(verdicts: Iterable[Verdict], quality: str = "found") -> float:
-    """The share of questions that are `found` (or `exact`)."""
+    """Return the share of questions that are `found` (or `exact`)."""
     marks = [bool(getattr(verdict, quality)) for verdict in verdicts]
     return sum(marks) / len(marks)
 
 
 def judge_file(path: Path, find: Callable[[Sequence[str]], Sequence[Sequence[Phrase]]]) -> list[Verdict]:
-    """What `find` makes of every question of a file."""
+    """Judge the output of `find` on every question of a file."""
     asked = read_questions(path)
     return [judge(each, phrases) for each, phrases in zip(asked, find([e.question for e in asked]), strict=True)]
 

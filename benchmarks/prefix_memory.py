@@ -107,7 +107,7 @@ class Measured:
 
 @contextmanager
 def metered(found: list[float]) -> Iterator[None]:
-    """Appends the most megabytes that lived at once within, beyond what lived before."""
+    """Append the most megabytes that lived at once within, beyond what lived before."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

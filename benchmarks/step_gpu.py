@@ -99,7 +99,7 @@ def words(num: int, seed: int, vocabulary: int) -> tuple[int, ...]:
 
 
 def timed(run: Callable[[], object], device: torch.device, repetitions: int = 2) -> Timed:
-    """The fastest of some runs, after one that does not count."""
+    """Return the fastest of some runs, after one that does not count."""
     is_gpu = device.type == "cuda"
     taken = []
     held = torch.cuda.memory_allocated() if is_gpu else 0
@@ -123,7 +123,7 @@ def matmul_rate(device: torch.device) -> float:
 
 
 def update(student: Student, asked: Prompt, rollouts: Rollouts, micro_batch: int) -> None:
-    """The sampled loss against a teacher that says the same of everything, backward."""
+    """Run the sampled loss against a constant teacher, backward."""
     denominators = Denominators.of(rollouts.response_BT)
     pos_BT = torch.full(rollouts.ids_BT.shape, -5.0, device=rollouts.ids_BT.device)
     with student.reading([asked]) as prompts:
@@ -190,7 +190,7 @@ def tokens(sizes: Sizes) -> dict[str, dict[str, int]]:
 
 
 def tell(found: dict[str, Any], sizes: Sizes, rate: float) -> None:
-    """The table. Reading a token costs two operations per weight, training on one six."""
+    """Print the table. Reading a token costs two operations per weight, training on one six."""
     print(f"{found['hardware']}, torch {torch.__version__}, commit {found['commit']}, seed {SEED}")
     print(f"{found['parameters']:,} parameters, {sizes}; matmul {rate / 1e12:.1f} TFLOP/s\n")
     print("| part | ours, s | tokens/s | of the matmul rate | peak, GB | naive, s | peak, GB | ratio | of tokens |")

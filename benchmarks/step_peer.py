@@ -44,7 +44,7 @@ class Turns(TrainerCallback):
 
 
 def race_peer(world: World, num_siblings: int, num_steps: int, ours: Callable[[], float], accumulate: int) -> Turns:
-    """Steps of the peer and of ours, in turn. `accumulate`: parts into which the peer splits its batch."""
+    """Time steps of the peer and of ours, in turn. `accumulate`: parts into which the peer splits its batch."""
     from trl import DistillationConfig, DistillationTrainer
 
     rows = [_row(world, question) for question in range(len(world.pictures)) for _ in range(num_siblings)]

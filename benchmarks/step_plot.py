@@ -18,7 +18,7 @@ Value = Callable[[Row, str, str], float]
 
 
 def draw_plot(sweep: Sequence[Row], num_siblings: int) -> str:
-    """An SVG of four panels. `num_siblings`: G of the rows in which P differs."""
+    """Return an SVG of four panels. `num_siblings`: G of the rows in which P differs."""
     middle = next(row for row in sweep if row["G"] == num_siblings)
     against_g = sorted((row for row in sweep if row["P"] == middle["P"]), key=lambda row: int(row["G"]))
     against_p = sorted((row for row in sweep if row["G"] == num_siblings), key=lambda row: int(row["P"]))

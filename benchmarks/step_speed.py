@@ -167,7 +167,7 @@ def peak_mb(way: str, num_siblings: int) -> float:
 
 
 def measure_peak(way: str, num_siblings: int) -> float:
-    """This process's own growth in one update, MB."""
+    """Measure this process's own growth in one update, MB."""
     model, processor = make_model(), make_processor()
     warm = make_world(model, processor, 1, min(GRIDS))
     ours_update(warm, warm.batch(), random_rollouts(1, 1))
@@ -190,7 +190,7 @@ def resident_mb(which: str) -> float:
 
 
 def ratios(found: Mapping[str, Any]) -> dict[str, float]:
-    """What the targets are about."""
+    """Return the ratios that have targets."""
     seconds = found["parts"]["seconds"]
     named = {what: seconds[f"{what} naive"] / seconds[f"{what} ours"] for what in ("update", "scoring", "prefill")}
     if found["step"]:
@@ -200,7 +200,7 @@ def ratios(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def tell(found: Mapping[str, Any]) -> None:
-    """The table."""
+    """Print the table."""
     parts, step, peak = found["parts"], found["step"], found["peak MB"]
     tokens, seconds = parts["tokens"], parts["seconds"]
     print(f"{found['hardware']}, {found['threads']} threads, torch {torch.__version__}")

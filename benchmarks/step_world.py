@@ -66,7 +66,7 @@ class World:
 
 
 def make_model() -> PreTrainedModel:
-    """A random Qwen3-VL of 4.06 million parameters."""
+    """Return a random Qwen3-VL of 4.06 million parameters."""
     text: dict[str, Any] = {
         "vocab_size": NUM_WORDS,
         "hidden_size": 256,
@@ -103,7 +103,7 @@ def make_model() -> PreTrainedModel:
 
 
 def make_processor(eos: bool = False) -> Processor:
-    """The shipped student's, with words added up to a vocabulary that a head has work with."""
+    """Return the shipped student's, with words added up to a vocabulary that a head has work with."""
     processor = load("embedded:drawn-vlm", ModelConfig(device="cpu"), "model.student").processor
     tokenizer = processor.tokenizer
     tokenizer.add_tokens([f"word{i}" for i in range(NUM_WORDS - len(tokenizer))])
@@ -158,7 +158,7 @@ def naive_update(world: World, batch: Batch, rollouts: Rollouts) -> None:
 
 
 def backward(terms: StudentTerms, rollouts: Rollouts, denominators: Denominators) -> None:
-    """The trainer's own loss against a teacher that says the same of everything."""
+    """Run the trainer's own loss against a constant teacher."""
     weight_B, pos_BT = torch.ones(rollouts.num_rows), torch.full(rollouts.ids_BT.shape, -5.0)
     loss = distill_loss(terms, pos_BT, rollouts.response_BT, weight_B, denominators, LossConfig())
     torch.autograd.backward(loss.total)
@@ -219,7 +219,7 @@ def whole_hidden(reader: Reader, prompt: Prompt, ids_GL: Int[Tensor, "G L"], use
 
 
 def gradient(world: World) -> Float[Tensor, " weights"]:
-    """The student's, taken away."""
+    """Return the student's gradient and clear it."""
     found = [p.grad.flatten() for p in world.student.model.parameters() if p.grad is not None]
     world.student.model.zero_grad()
     return torch.cat(found)

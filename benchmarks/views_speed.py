@@ -26,7 +26,7 @@ from viewgen.boxes import Box
 from viewgen.build.config import BuildConfig, read_config
 from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
-from viewgen.decode import decode, encode_png
+from viewgen.decode import decode_image, encode_png
 from viewgen.grounding.evidence import choose_evidence
 from viewgen.grounding.regions import ImageQuery, RegionsConfig, region_finder
 from viewgen.phrases import find_phrases
@@ -47,7 +47,7 @@ class Job:
 
 
 def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
-    """The photographs with their evidence; with `large`, enlarged until their longer side has LARGE_PX pixels."""
+    """Return the photographs with their evidence; with `large`, enlarged until their longer side has LARGE_PX pixels."""
     questions = read_questions(config.source, recipe)
     root = root_of(config.source, recipe)
     finder = region_finder(RegionsConfig(method="annotated"), config.retrieval)
@@ -57,7 +57,7 @@ def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
         own = [question for question in questions if question.image_path == name]
         if large:
             data, own = enlarged(data, own)
-        image = decode(data)
+        image = decode_image(data)
         asked = tuple((question, find_phrases(question.text)) for question in own)
         (found,) = finder.find([ImageQuery(image=image, asked=asked)])
         records = []
@@ -73,8 +73,8 @@ def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
 
 
 def enlarged(data: bytes, questions: list[Question]) -> tuple[bytes, list[Question]]:
-    """The image, as JPEG of camera quality, and its boxes, some times larger."""
-    image = decode(data)
+    """Return the image, as JPEG of camera quality, and its boxes, some times larger."""
+    image = decode_image(data)
     factor = LARGE_PX / max(image.size)
     file = io.BytesIO()
     image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC).save(
@@ -105,10 +105,10 @@ def donor_of(image: ImageRecord) -> Donor:
 
 
 def stage(made: list[Job], config: BuildConfig, workers: Workers, keep: list[Any] | None = None) -> None:
-    """What a build does with images whose evidence is known: decode, cut, degrade, measure, encode."""
+    """Do what a build does with images whose evidence is known: decode, cut, degrade, measure, encode."""
 
     def opened(job: Job) -> CutTask:
-        image = replace(job.image, pixels=decode(job.data))
+        image = replace(job.image, pixels=decode_image(job.data))
         return CutTask(image=image, seed=config.seed, views=config.views, keep_pixels=False)
 
     if not workers.num:  # one thread: two that share a core would look slower than they are
@@ -123,9 +123,9 @@ def stage(made: list[Job], config: BuildConfig, workers: Workers, keep: list[Any
 
 
 def bound(made: list[Job], pictures: list[Image.Image]) -> None:
-    """The least that any such stage must do: decode each image and encode each view."""
+    """Do the minimum of any such stage: decode each image and encode each view."""
     for job in made:
-        decode(job.data)
+        decode_image(job.data)
     for picture in pictures:
         encode_png(picture)
 
@@ -149,7 +149,7 @@ def measured(name: str, size: str, turns: int) -> dict[str, Any]:
     with Workers(0) as here, Workers(1) as one, Workers(2) as two:
         stage(made, config, here, kept)
         views = [view for record in kept if record.rejection is None for view in record.views if view.image]
-        pictures = [decode(view.image) for view in views]
+        pictures = [decode_image(view.image) for view in views]
         for workers in (one, two):  # processes start, modules are loaded
             stage(made, config, workers)
         # One process against one process: processor time, which other work on the machine leaves alone.

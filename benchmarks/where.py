@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def commit() -> str:
-    """The checked-out commit, "with changes" when files of the packages, benchmarks or recipes differ from it."""
+    """Return the checked-out commit, "with changes" when files of the packages, benchmarks or recipes differ from it."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()

@@ -76,7 +76,7 @@ def main(
 
 
 def report(rows: Sequence[Outcome], threshold: float) -> dict[str, dict[str, float]]:
-    """Prints a line per kind and returns its numbers."""
+    """Print a line per kind and returns its numbers."""
     numbers: dict[str, dict[str, float]] = {}
     for kind in (*THERE, *ABSENT):
         own = [row for row in rows if row.kind == kind]
@@ -125,7 +125,7 @@ def _asked(stream: np.random.Generator, scene: Scene) -> Iterator[Asked]:
 
 
 def _pieces(scene: Scene, box: Box, there: str, absent: str) -> Iterator[Asked]:
-    """The tile of the grid around a sign, as a build cuts it, asked about that sign and about one elsewhere."""
+    """Return the tile of the grid around a sign, as a build cuts it, asked about that sign and about one elsewhere."""
     x0, y0 = ((low + high) // 2 // TOKEN_PX * TOKEN_PX - TOKEN_PX for low, high in ((box.x0, box.x1), (box.y0, box.y1)))
     piece = scene.image.crop((x0, y0, x0 + PIECE_PX, y0 + PIECE_PX))
     inside = Box(box.x0 - x0, box.y0 - y0, box.x1 - x0, box.y1 - y0)
@@ -136,7 +136,7 @@ def _pieces(scene: Scene, box: Box, there: str, absent: str) -> Iterator[Asked]:
 
 
 def keeping(rows: Sequence[Outcome]) -> float:
-    """The highest score, in steps of 0.01, that SHARE_KEPT of the signs of whole scenes reach."""
+    """Return the highest score, in steps of 0.01, that SHARE_KEPT of the signs of whole scenes reach."""
     score_N = [row.score for row in rows if row.kind == THERE[0]]
     return floor(100 * float(np.quantile(score_N, 1 - SHARE_KEPT))) / 100
 

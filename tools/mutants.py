@@ -53,7 +53,7 @@ class Mutant:
 
 
 def mistakes() -> Iterator[Mutant]:
-    """The written list; a text that no longer stands exactly once stops the run, so the list cannot go stale."""
+    """Return the written list; a text that no longer stands exactly once stops the run, so the list cannot go stale."""
     for section in (ROOT / "tools" / "mutants.txt").read_text(encoding="utf-8").split("\n== ")[1:]:
         file, *blocks = section.strip().split("\n\n")
         source = (ROOT / file).read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def _num_changes(node: ast.expr | ast.stmt) -> int:
 
 
 def _change(node: ast.AST, which: int) -> tuple[ast.AST, str]:
-    """What stands at the place instead, and the change in words."""
+    """Return the replacement, and the change in words."""
     before = ast.unparse(node)
     match node:
         case ast.Compare():
@@ -193,7 +193,7 @@ def _harmless(mutant: Mutant) -> str:
 
 
 def report(rows: list[tuple[Mutant, str]], num_written: int, seconds: float) -> None:
-    """The table for the log: each written mistake and its killer, then the sweep by killer; last line JSON."""
+    """Print the table for the log: each written mistake and its killer, then the sweep by killer; last line JSON."""
     print("\n| # | where | mistake | first test to turn red |\n|---|---|---|---|")
     for number, (mutant, killer) in enumerate(rows[:num_written], 1):
         print(f"| {number} | {mutant.file}:{mutant.line} | {mutant.what} | {killer or 'NONE'} |")

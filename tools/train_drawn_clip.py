@@ -133,7 +133,7 @@ class Outcome:
 
 
 def judge(finder: RegionFinder, scene: Scene, asked: Sequence[SceneQuestion], config: EvidenceConfig) -> list[Outcome]:
-    """The outcome of each question of a scene, through the stages that a build uses."""
+    """Return the outcome of each question of a scene, through the stages that a build uses."""
     questions = [Question(question_id=str(n), image_path="", text=each.text) for n, each in enumerate(asked)]
     pairs = tuple((question, find_phrases(question.text)) for question in questions)
     (search,) = finder.find([ImageQuery(image=scene.image, asked=pairs)])

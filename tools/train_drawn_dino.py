@@ -206,7 +206,7 @@ def draw_batch(processor: GroundingDinoProcessor, stage: Stage, seed: int, step:
 
 
 def disturb(stream: np.random.Generator, scene: Scene) -> Shown:
-    """The whole scene; now and then less sharp, or with one sign covered."""
+    """Return the whole scene; now and then less sharp, or with one sign covered."""
     image, signs = scene.image.copy(), {(sign.colour, sign.shape): sign.box for sign in scene.signs}
     if stream.random() < 0.15:
         soft = (image.width // 2, image.height // 2)
@@ -235,7 +235,8 @@ def cover(stream: np.random.Generator, image: Image.Image, box: Box) -> None:
 
 
 def cut_piece(stream: np.random.Generator, scene: Scene, most: int) -> Shown:
-    """A piece of at most `most` pixels, half of the time around a sign; signs cut through are neither there nor gone."""
+    """Return a piece of at most `most` pixels, half of the time around a sign; signs cut through are neither there nor
+    gone."""
     width, height = (
         most if stream.random() < 0.6 else int(stream.choice([n for n in CROP_PX if n <= most])) for _ in "xy"
     )
@@ -326,7 +327,7 @@ def proposal_losses(
     attend_BT: Bool[Tensor, "B T"],
     far_px: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The cells at a sign's middle are its; of those a little further off nothing is asked."""
+    """Assign the cells at a sign's middle to it; of those a little further off nothing is asked."""
     height, width = (n // CELL_PX for n in batch.inputs["pixel_values"].shape[2:])
     y_S, x_S = ((torch.cartesian_prod(torch.arange(height), torch.arange(width)) + 0.5) * CELL_PX).unbind(1)
     middle_M2 = batch.box_M4[:, :2] * batch.size_M2

@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 
 from trainer.engine.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, write_prompt
 from trainer.errors import DataError
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.errors import ViewgenError
 from viewgen.settings import STRICT, Range, check_ranges
 from viewgen.viewset import StoredSample, ViewSet
@@ -31,6 +31,7 @@ class DataConfig:
     view_set: str = ""
     """Folder that `viewgen build` wrote, relative to the run file."""
     split: str = "train"
+    """Split to train on, as the source names it."""
     question_kinds: tuple[str, ...] = ()
     """Sorts of question to ask, as the source names them; empty: all."""
     positive: str = "crop"
@@ -75,7 +76,7 @@ class PromptWriter:
         images, broken = {}, {}
         for name, encoded in data.items():
             try:
-                images[name] = decode(encoded)
+                images[name] = decode_image(encoded)
             except ViewgenError as refusal:
                 broken[name] = f"image {name!r} of {self._views.path} cannot be used: {refusal}"
         pixels = dict(zip(images, process_images(self._processor, list(images.values())), strict=True))

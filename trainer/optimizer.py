@@ -30,7 +30,9 @@ class OptimizerConfig:
     weight_decay: Annotated[float, Range(ge=0)] = 0.0
     """Weight decay of AdamW; >= 0."""
     beta1: Annotated[float, Range(ge=0, lt=1)] = 0.9
+    """Decay of AdamW's mean gradient. 0.9, as AdamW's own paper."""
     beta2: Annotated[float, Range(ge=0, lt=1)] = 0.999
+    """Decay of AdamW's mean squared gradient."""
     clip_norm: Annotated[float, Range(gt=0)] = 1.0
     """Largest norm of the whole gradient; > 0. The paper has 1."""
 

@@ -89,7 +89,8 @@ def _refused(message: str) -> int:
     return 2
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         print(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
         raise typer.Exit
+    return wanted

@@ -51,7 +51,7 @@ MAX_MEGAPIXELS = 178
 """Pillow refuses more as a decompression bomb."""
 
 
-def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
+def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
     """Decode an image file's bytes into upright RGB pixels.
 
     The default limit admits every size that a recipe may allow: a view set holds the images that its own build admitted.

@@ -79,7 +79,8 @@ def check_ranges(config: Any) -> None:  # noqa: ANN401 - any settings dataclass
         for number in value if isinstance(value, tuple) else (value,):
             if not limits.holds(number):
                 kind = "a whole number" if "int" in hint else "a number"
-                raise SettingValueError(name, value, f"{kind} {limits}", default_remedy(type(config), name))
+                shown = list(value) if isinstance(value, tuple) else value
+                raise SettingValueError(name, shown, f"{kind} {limits}", default_remedy(type(config), name))
 
 
 def default_remedy(kind: type[Any], name: str) -> str:

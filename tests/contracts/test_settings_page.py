@@ -34,7 +34,7 @@ def test_the_printed_file_holds_every_default(program: str) -> None:
     tables = tomllib.loads(settings_toml(program, config))
     if config is BuildConfig:
         tables["source"] = {"root": "data", "query": "FROM 'a.csv'"}
-    read = settings_from(tables, config, "printed.toml")
+    read: Any = settings_from(tables, config, "printed.toml")
     defaults: Any = BuildConfig(source=read.source) if isinstance(read, BuildConfig) else RunConfig()
     assert read == defaults
 

@@ -320,17 +320,17 @@ def test_the_defaults_are_the_papers() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"alpha": -0.1}, "alpha is -0.1; give a number >= 0"),
-        ({"alpha": INF}, "alpha is inf; give a number >= 0"),
-        ({"alpha": NAN}, "alpha is nan; give a number >= 0"),
-        ({"gamma": -1.0}, "gamma is -1.0; give a number >= 0"),
-        ({"gamma": INF}, "gamma is inf; give a number >= 0"),
-        ({"w_min": 1.5}, "w_min is 1.5 and w_max is 2.0; give 0 <= w_min <= 1 <= w_max"),
-        ({"w_min": -0.5}, "w_min is -0.5 and w_max is 2.0; give 0 <= w_min <= 1 <= w_max"),
-        ({"w_max": 0.5}, "w_min is 0.0 and w_max is 0.5; give 0 <= w_min <= 1 <= w_max"),
-        ({"w_max": INF}, "w_min is 0.0 and w_max is inf; give 0 <= w_min <= 1 <= w_max"),
-        ({"eps": 0.0}, "eps is 0.0; give a number > 0"),
-        ({"eps": INF}, "eps is inf; give a number > 0"),
+        ({"alpha": -0.1}, "alpha is -0.1; it must be a number at least 0. Leave it out for the default, 1.0."),
+        ({"alpha": INF}, "alpha is inf; it must be a number at least 0. Leave it out for the default, 1.0."),
+        ({"alpha": NAN}, "alpha is nan; it must be a number at least 0. Leave it out for the default, 1.0."),
+        ({"gamma": -1.0}, "gamma is -1.0; it must be a number at least 0. Leave it out for the default, 1.0."),
+        ({"gamma": INF}, "gamma is inf; it must be a number at least 0. Leave it out for the default, 1.0."),
+        ({"w_min": 1.5}, "w_min is 1.5; it must be a number from 0 to 1. Leave it out for the default, 0.0."),
+        ({"w_min": -0.5}, "w_min is -0.5; it must be a number from 0 to 1. Leave it out for the default, 0.0."),
+        ({"w_max": 0.5}, "w_max is 0.5; it must be a number at least 1. Leave it out for the default, 2.0."),
+        ({"w_max": INF}, "w_max is inf; it must be a number at least 1. Leave it out for the default, 2.0."),
+        ({"eps": 0.0}, "eps is 0.0; it must be a number above 0 nats per token. Leave it out for the default, 1e-06."),
+        ({"eps": INF}, "eps is inf; it must be a number above 0 nats per token. Leave it out for the default, 1e-06."),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(setting: dict[str, float], said: str) -> None:
@@ -352,7 +352,10 @@ def test_a_misspelt_gate_setting_is_answered_with_the_nearest() -> None:
 def test_a_wrong_value_from_a_file_is_one_line() -> None:
     with pytest.raises(SettingsError) as refusal:
         settings_from({"alpha": -1}, GateConfig, "run.toml")
-    assert str(refusal.value) == "run.toml: alpha is -1.0; give a number >= 0 (0 turns the gate off)"
+    assert (
+        str(refusal.value)
+        == "run.toml: alpha is -1.0; it must be a number at least 0. Leave it out for the default, 1.0."
+    )
 
 
 @pytest.mark.parametrize("record", [kind for kind in vars(trainer.gate).values() if is_dataclass(kind)], ids=str)

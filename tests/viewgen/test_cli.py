@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,11 +86,23 @@ def test_schema_prints_the_format(capsys: Printed) -> None:
     assert capsys.readouterr().out == data_format()
 
 
-def test_help_lists_the_commands_and_no_command_is_a_mistake(capsys: Printed) -> None:
-    assert run(["--help"]) == 0
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_lists_the_commands_and_stands_in_for_no_command(arguments: list[str], capsys: Printed) -> None:
+    assert run(arguments) == 0
     told = capsys.readouterr().out
-    assert all(command in told for command in ("build", "inspect", "demo", "schema"))
-    assert run([]) == 2
+    assert all(command in told for command in ("build", "inspect", "demo", "schema", "kinds", "settings"))
+
+
+def test_the_version_is_the_distribution_s(capsys: Printed) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"vzero-evidence {version('vzero-evidence')}\n"
+
+
+def test_kinds_and_settings_are_printed(capsys: Printed) -> None:
+    assert run(["kinds"]) == run(["settings"]) == 0
+    told = capsys.readouterr().out
+    assert "### `off_region`" in told
+    assert "\n[views]\n" in told
 
 
 @pytest.mark.parametrize(
@@ -160,7 +173,9 @@ def test_a_place_that_cannot_be_written_is_one_line(source: Source, tmp_path: Pa
     file.write_text("mine")
     told = refused(capsys, "build", str(source.recipe), "--out", str(file))
     assert told == f"{file}: is a file. Name a new or an empty folder."
-    assert refused(capsys, "build", str(source.recipe), "--out", f"{file}/views").endswith(": Not a directory.")
+    assert refused(capsys, "build", str(source.recipe), "--out", f"{file}/views").endswith(
+        ": Not a directory. Free space or name another place."
+    )
     assert file.read_text() == "mine"
 
 
@@ -168,7 +183,7 @@ def test_a_wrong_number_of_scenes_is_one_line(tmp_path: Path, capsys: Printed) -
     assert "Invalid value for '--train'" in refused(capsys, "demo", "--out", str(tmp_path / "d"), "--train", "-1")
     none = ("--train", "0", "--selection", "0", "--test", "0")
     told = refused(capsys, "demo", "--out", str(tmp_path / "d"), *none)
-    assert told.startswith("viewgen demo: num_train + num_selection + num_test is 0 + 0 + 0: expected ")
+    assert told.startswith("viewgen demo: num_train is 0; it must be above 0 ")
     assert not (tmp_path / "d").exists()
 
 

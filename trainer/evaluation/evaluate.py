@@ -42,7 +42,9 @@ class EvalConfig:
     scorer: str = "exact_match"
     """Rule of right and wrong: exact_match, multiple_choice, number, yes_no."""
     max_new_tokens: Annotated[int, Range(ge=1, unit="tokens")] = 64
+    """Tokens of an answer at most, EOS included."""
     images_per_batch: Annotated[int, Range(ge=1)] = 25
+    """Questions that are answered together."""
     views: tuple[str, ...] = ()
     """Kinds of view beside which the student is also asked before training: what there is to gain."""
 

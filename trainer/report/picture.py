@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from trainer.errors import TrainerError
 from trainer.report.run_folder import Group, RunFolder, Sibling
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.viewset import StoredSample, ViewSet
 
 WIDTH, MARGIN = 1200, 40
@@ -59,8 +59,8 @@ class PictureSource:
         sample = self._samples[question_id]
         views = [sample.views[kind][0] for kind in self._kinds]
         data = self._view_set.view_bytes(views)
-        positive, negative = (decode(data[view]) for view in views)
-        full = decode(self._view_set.image_bytes([sample.image_id])[sample.image_id])
+        positive, negative = (decode_image(data[view]) for view in views)
+        full = decode_image(self._view_set.image_bytes([sample.image_id])[sample.image_id])
         boxes = tuple(box.as_tuple() for box in sample.evidence)
         return QuestionPictures(full=full, boxes=boxes, positive=positive, negative=negative)
 

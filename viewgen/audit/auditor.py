@@ -27,7 +27,7 @@ from viewgen.audit.measures import (
 )
 from viewgen.audit.readings import ImagePhrase, ImagePhrases, best_scores, image_name, phrase_logits
 from viewgen.boxes import Box, containment, iou
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.detectors import Detector
 from viewgen.records import Audit, Evidence, QuestionRecord, Rejection, View
 from viewgen.retrieval.retriever import Retriever
@@ -63,7 +63,7 @@ def partners_of(views: Sequence[View]) -> list[int]:
 def image_of(view: View) -> Image.Image | None:
     """Its pixels; None for a view that shows nothing at all."""
     if view.pixels is None and view.image is not None:
-        return decode(view.image)
+        return decode_image(view.image)
     return view.pixels
 
 

@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
-import viewgen
 from viewgen.build.config import BuildConfig
 from viewgen.decode import UnusableImageError
 from viewgen.errors import ShardError
@@ -95,7 +94,7 @@ def plan_build(
     reviews: Mapping[str, Review],
 ) -> Plan:
     """Divide the images among parts of at most images_per_part images and about part_mb, in the order of the files."""
-    made_by = {"viewgen": viewgen.__version__, "code": code_version(), **{name: version(name) for name in _LIBRARIES}}
+    made_by = {"viewgen": version("vzero-evidence"), "code": code_version(), **{name: version(name) for name in _LIBRARIES}}
     chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -144,7 +143,7 @@ def with_parts(manifest: Manifest, parts: Sequence[PartRecord]) -> Manifest:
 @cache
 def code_version() -> str:
     """Return the hash of the source files that shape tables, as they were when this process first asked."""
-    folder = Path(viewgen.__file__).parent
+    folder = Path(__file__).parents[1]
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
     shaping = [name for name in names if not name.startswith(_NO_EFFECT)]
     contents = [[name, hashlib.sha256((folder / name).read_bytes()).hexdigest()] for name in shaping]

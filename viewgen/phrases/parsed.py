@@ -65,7 +65,7 @@ def load_parser(config: PhrasesConfig) -> ParsedFinder:
         spacy = import_module("spacy")
     except ImportError:
         raise ModelError(
-            "phrases.kind is 'spacy': spaCy is not installed. Run: pip install 'vzero-evidence[spacy]'"
+            "phrases.method is 'spacy': spaCy is not installed. Run: pip install 'vzero-evidence[spacy]'"
         ) from None
     try:
         pipeline = spacy.load(config.model)

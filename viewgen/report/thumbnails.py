@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.errors import ImageError
 
 WHOLE_PX = 64
@@ -35,7 +35,7 @@ def thumbnail(data: bytes, longest_px: int) -> Thumbnail | None:
     """Shrink an image file's bytes to WebP of at most `longest_px` pixels a side; None when it cannot be opened
     safely."""
     try:
-        image = decode(data)
+        image = decode_image(data)
     except ImageError:
         return None
     return shrunk(image, longest_px)

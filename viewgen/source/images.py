@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from PIL import Image
 from pydantic import ConfigDict
 
-from viewgen.decode import MAX_MEGAPIXELS, UnusableImageError, decode
+from viewgen.decode import MAX_MEGAPIXELS, UnusableImageError, decode_image
 from viewgen.settings import STRICT, Range, check_ranges
 
 
@@ -62,7 +62,7 @@ def open_image(path: Path, config: ImageConfig) -> DecodedImage:
     """Open the image at `path`, upright and RGB. Raises UnusableImageError when it cannot be opened safely and whole."""
     data = read_image_file(path, config)
     try:
-        image = decode(data, config.max_megapixels)
+        image = decode_image(data, config.max_megapixels)
     except UnusableImageError as error:
         raise UnusableImageError(error.reason, error.what, path) from None
     return DecodedImage(

@@ -193,7 +193,7 @@ def test_a_large_image_is_shrunk_but_its_boxes_keep_their_pixels() -> None:
 
 def test_a_page_stops_growing_at_its_limit(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = write_report(make_run.whole()).stat().st_size
-    monkeypatch.setattr(trainer.report.page, "MOST_BYTES", 400_000)
+    monkeypatch.setattr(trainer.report.page, "MAX_BYTES", 400_000)
     page = page_of(make_run.folder)
     assert 0 < len(page.with_class("card")) < 24
     assert len(page.html) < 600_000 < whole < 20_000_000

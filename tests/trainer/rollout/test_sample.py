@@ -112,9 +112,18 @@ def test_sampled_frequencies_follow_the_distribution(tiny_model: PreTrainedModel
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_siblings": 0}, "num_siblings is 0; give a whole number >= 1"),
-        ({"temperature": -1.0}, "temperature is -1.0; give a number >= 0 (0 takes the likeliest token)"),
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; give a whole number >= 1"),
+        (
+            {"num_siblings": 0},
+            "num_siblings is 0; it must be a whole number at least 1. Leave it out for the default, 8.",
+        ),
+        (
+            {"temperature": -1.0},
+            "temperature is -1.0; it must be a number at least 0. Leave it out for the default, 1.0.",
+        ),
+        (
+            {"max_new_tokens": 0},
+            "max_new_tokens is 0; it must be a whole number at least 1 tokens. Leave it out for the default, 2048.",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, float], message: str) -> None:

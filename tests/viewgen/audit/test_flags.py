@@ -139,24 +139,26 @@ def test_every_threshold_moves_its_flag() -> None:
 
 
 def test_a_flag_that_does_not_exist_is_answered_with_the_nearest() -> None:
-    with pytest.raises(SettingsError, match=r"recipe\.toml: .*'leak_evidence', .*Did you mean 'leaks_evidence'\?"):
+    with pytest.raises(
+        SettingsError, match=r"recipe\.toml: reject is \['leak_evidence'\]; .*Did you mean 'leaks_evidence'\?"
+    ):
         settings_from({"reject": ["leak_evidence"]}, AuditConfig, "recipe.toml")
-    with pytest.raises(SettingsError, match="Known: leaks_evidence, positive_lacks_evidence, duplicate"):
+    with pytest.raises(SettingsError, match="a list of leaks_evidence, positive_lacks_evidence, duplicate"):
         settings_from({"reject": ["xyz"]}, AuditConfig, "recipe.toml")
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "expected"),
     [
-        ("max_overlap", 1.1, "expected 0 to 1"),
-        ("max_detail", -0.5, "expected 0 to 1"),
-        ("max_detector_score", -0.1, "expected 0 to 1"),
-        ("min_positive_overlap", 2, "expected 0 to 1"),
-        ("min_positive_score", float("nan"), "expected 0 to 1"),
-        ("min_similarity_margin", float("nan"), "expected a number of nats"),
-        ("max_hash_distance", 65, "expected 0 to 64 bits"),
-        ("max_sharpness_ratio", 0.9, "expected 1 or more"),
-        ("shift_px", -1, "expected 0 or more pixels"),
+        ("max_overlap", 1.1, "must be a number from 0 to 1"),
+        ("max_detail", -0.5, "must be a number from 0 to 1"),
+        ("max_detector_score", -0.1, "must be a number from 0 to 1"),
+        ("min_positive_overlap", 2, "must be a number from 0 to 1"),
+        ("min_positive_score", float("nan"), "must be a number from 0 to 1"),
+        ("min_similarity_margin", float("nan"), "must be a number"),
+        ("max_hash_distance", 65, "must be a whole number from 0 to 64 bits"),
+        ("max_sharpness_ratio", 0.9, "must be a number at least 1"),
+        ("shift_px", -1, "must be a whole number at least 0 px"),
     ],
 )
 def test_a_threshold_out_of_range_is_refused(setting: str, value: float, expected: str) -> None:

@@ -24,7 +24,7 @@ from viewgen.decode import encode_png
 from viewgen.viewset.manifest import read_manifest
 from viewgen.grounding.regions import ImageQuery, Finder, RegionFinder, RegionsConfig, ImageRegions
 from viewgen.viewset.schema import TABLES
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.viewset.shards import ViewSet, table_path
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def test_the_positive_view_is_the_exact_cut_and_the_negative_does_not_touch_it(s
     build(source, tmp_path / "views")
     view_set = ViewSet.open(tmp_path / "views")
     (sample, *_) = view_set.samples("train", ("crop", "off_region"))
-    crop = decode(view_set.view_bytes(sample.views["crop"])[sample.views["crop"][0]])
+    crop = decode_image(view_set.view_bytes(sample.views["crop"])[sample.views["crop"][0]])
     assert crop.tobytes() == Image.open(source.data / "0.png").crop((8, 16, 24, 32)).tobytes()
     views = rows(tmp_path / "views", "views").filter(pl.col("question_id") == "0-sign")
     cut = views.filter(pl.col("kind") != "shuffled_patches")

@@ -44,8 +44,8 @@ def test_every_stage_is_set_in_its_own_table(tmp_path: Path) -> None:
         ("", "[evidence]\npad_ration = 1.5\n", "unknown setting 'evidence.pad_ration'. Did you mean 'pad_ratio'?"),
         ("sed = 1\n", "", "unknown setting 'sed'. Did you mean 'seed'?"),
         ("", "[vews]\n", "unknown setting 'vews'. Did you mean 'views'?"),
-        ("images_per_part = 0\n", "", "images_per_part is 0: expected 1 or more"),
-        ("part_mb = 0\n", "", "part_mb is 0.0: expected more than 0"),
+        ("images_per_part = 0\n", "", "images_per_part is 0; it must be a whole number at least 1. Leave it out for the default, 256."),
+        ("part_mb = 0\n", "", "part_mb is 0.0; it must be a number above 0 MB. Leave it out for the default, 256.0."),
     ],
 )
 def test_a_wrong_setting_is_answered(tmp_path: Path, before: str, after: str, message: str) -> None:
@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_answered(tmp_path: Path, before: str, after: str, me
 def test_a_value_out_of_range_is_refused_with_its_place(tmp_path: Path) -> None:
     message = refusal(tmp_path, "", "[images]\nmax_megapixels = 1000\n")
     assert "images" in message
-    assert "max_megapixels is 1000.0: expected more than 0 and at most 178" in message
+    assert "images.max_megapixels is 1000.0; it must be a number above 0 and at most 178 megapixels. " in message
 
 
 def test_a_recipe_without_a_source_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from viewgen.boxes import Box
 from viewgen.build.builder import BuildOptions, build_views
 from viewgen.build.config import read_config
 from viewgen.source.demo import DemoConfig, write_demo
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.records import Evidence
 from viewgen.viewset.shards import ViewSet
 from viewgen.views import KINDS, recompute_view
@@ -63,7 +63,7 @@ def test_every_kind_is_made_or_its_absence_has_a_reason(built: tuple[str, Path])
 def test_every_view_can_be_made_again_from_its_row_and_its_image(built: tuple[str, Path]) -> None:
     _, out = built
     views, images = table(out, "views"), table(out, "images")
-    pixels = {row["image_id"]: decode(row["image"]["bytes"]) for row in images.iter_rows(named=True)}
+    pixels = {row["image_id"]: decode_image(row["image"]["bytes"]) for row in images.iter_rows(named=True)}
     boxes = {row["question_id"]: row["evidence"] for row in table(out, "questions").iter_rows(named=True)}
     for row in views.iter_rows(named=True):
         evidence = Evidence(boxes=tuple(Box(**box) for box in boxes[row["question_id"]]), regions=())

@@ -82,13 +82,25 @@ def test_annotated_boxes_answer_ask_by_ask_and_prefer_none() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"box_threshold": 1.5}, "box_threshold is 1.5: expected 0 to 1"),
-        ({"text_threshold": -0.1}, "text_threshold is -0.1: expected 0 to 1"),
-        ({"nms_iou": 2}, "nms_iou is 2.0: expected 0 to 1"),
-        ({"tile_overlap": 0.95}, "tile_overlap is 0.95: expected 0 to 0.9"),
-        ({"num_best": 0}, "num_best is 0: expected 1 or more"),
-        ({"batch_size": 0}, "batch_size is 0: expected 1 or more"),
-        ({"tile_px": 16}, "tile_px is 16: expected 32 or more, or 0 for the model's own side"),
+        (
+            {"box_threshold": 1.5},
+            "box_threshold is 1.5; it must be a number from 0 to 1. Leave it out for the default, 0.35.",
+        ),
+        (
+            {"text_threshold": -0.1},
+            "text_threshold is -0.1; it must be a number from 0 to 1. Leave it out for the default, 0.25.",
+        ),
+        ({"nms_iou": 2}, "nms_iou is 2.0; it must be a number from 0 to 1. Leave it out for the default, 0.5."),
+        (
+            {"tile_overlap": 0.95},
+            "tile_overlap is 0.95; it must be a number from 0 to 0.9. Leave it out for the default, 0.25.",
+        ),
+        ({"num_best": 0}, "num_best is 0; it must be a whole number at least 1. Leave it out for the default, 20."),
+        ({"batch_size": 0}, "batch_size is 0; it must be a whole number at least 1. Leave it out for the default, 4."),
+        (
+            {"tile_px": 16},
+            "tile_px is 16; it must be a whole number at least 32 px, or 0. Leave it out for the default, 0.",
+        ),
         ({"box_treshold": 0.3}, "unknown setting 'box_treshold'. Did you mean 'box_threshold'?"),
     ],
 )

@@ -275,18 +275,42 @@ def test_a_tile_needs_no_detector_where_none_was_asked() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"pad_ratio": 0.9}, "pad_ratio is 0.9: expected 1 or more"),
-        ({"pad_ratio": float("nan")}, "pad_ratio is nan: expected 1 or more"),
-        ({"min_side_px": 0}, "min_side_px is 0: expected 1 or more pixels"),
-        ({"grid_px": 0}, "grid_px is 0: expected 1 or more pixels"),
-        ({"max_aspect": 0.5}, "max_aspect is 0.5: expected 1 or more"),
-        ({"max_share": 0.0}, "max_share is 0.0: expected a share above 0 and up to 1"),
-        ({"max_share": 1.1}, "max_share is 1.1: expected a share above 0 and up to 1"),
-        ({"min_margin": -1.0}, "min_margin is -1.0: expected 0 or more"),
-        ({"min_score": 1.5}, "min_score is 1.5: expected 0 to 1"),
-        ({"ambiguity": -0.1}, "ambiguity is -0.1: expected 0 to 1"),
-        ({"min_agreement": 2.0}, "min_agreement is 2.0: expected 0 to 1"),
-        ({"join_growth": 0.5}, "join_growth is 0.5: expected 1 or more"),
+        ({"pad_ratio": 0.9}, "pad_ratio is 0.9; it must be a number at least 1. Leave it out for the default, 1.2."),
+        (
+            {"pad_ratio": float("nan")},
+            "pad_ratio is nan; it must be a number at least 1. Leave it out for the default, 1.2.",
+        ),
+        (
+            {"min_side_px": 0},
+            "min_side_px is 0; it must be a whole number at least 1 px. Leave it out for the default, 224.",
+        ),
+        ({"grid_px": 0}, "grid_px is 0; it must be a whole number at least 1 px. Leave it out for the default, 1."),
+        (
+            {"max_aspect": 0.5},
+            "max_aspect is 0.5; it must be a number at least 1, or inf. Leave it out for the default, 10.0.",
+        ),
+        (
+            {"max_share": 0.0},
+            "max_share is 0.0; it must be a number above 0 and at most 1. Leave it out for the default, 0.25.",
+        ),
+        (
+            {"max_share": 1.1},
+            "max_share is 1.1; it must be a number above 0 and at most 1. Leave it out for the default, 0.25.",
+        ),
+        (
+            {"min_margin": -1.0},
+            "min_margin is -1.0; it must be a number at least 0 nats, or inf. Leave it out for the default, 1.0.",
+        ),
+        ({"min_score": 1.5}, "min_score is 1.5; it must be a number from 0 to 1. Leave it out for the default, 0.35."),
+        ({"ambiguity": -0.1}, "ambiguity is -0.1; it must be a number from 0 to 1. Leave it out for the default, 0.1."),
+        (
+            {"min_agreement": 2.0},
+            "min_agreement is 2.0; it must be a number from 0 to 1. Leave it out for the default, 0.5.",
+        ),
+        (
+            {"join_growth": 0.5},
+            "join_growth is 0.5; it must be a number at least 1, or inf. Leave it out for the default, 4.0.",
+        ),
         ({"pad_ration": 1.0}, "unknown setting 'pad_ration'. Did you mean 'pad_ratio'?"),
     ],
 )

@@ -231,16 +231,19 @@ def test_a_detector_that_is_missing_is_one_line() -> None:
         with pytest.raises(
             ModelError, match=r"^embedded:drawn-dog: viewgen ships no such detector\. Expected one of: "
         ):
-            region_finder(settings_from({"kind": kind}, RegionsConfig, "r.toml"), RETRIEVAL, config)
+            region_finder(settings_from({"method": kind}, RegionsConfig, "r.toml"), RETRIEVAL, config)
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"^r.toml: setting 'kind' is 'sam': "):
-        settings_from({"kind": "sam"}, RegionsConfig, "r.toml")
+    with pytest.raises(SettingsError, match=r"^r.toml: method is 'sam'; it must be one of "):
+        settings_from({"method": "sam"}, RegionsConfig, "r.toml")
 
 
 def test_an_iou_out_of_range_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"^r.toml: instance_iou is 1.5: expected 0 to 1$"):
+    with pytest.raises(
+        SettingsError,
+        match=r"^r.toml: instance_iou is 1.5; it must be a number from 0 to 1. Leave it out for the default, 0.5.$",
+    ):
         settings_from({"instance_iou": 1.5}, RegionsConfig, "r.toml")
 
 

@@ -260,24 +260,71 @@ def test_the_model_is_told_without_a_hash(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"kind": "chat"}, "kind 'chat' needs a model: give its name or path"),
-        ({"kind": "spacy"}, "kind 'spacy' needs a model"),
-        ({"model": "m"}, "model and base_url are of no use to kind 'rules'"),
-        ({"kind": "chat", "model": "m", "key_env": "K"}, "base_url and key_env belong together and to kind 'chat'"),
-        ({"kind": "spacy", "model": "m", "base_url": "http://a/v1"}, "base_url and key_env belong together"),
-        ({"kind": "chat", "model": "m", "base_url": "127.0.0.1:8000"}, "base_url is '127.0.0.1:8000': expected"),
-        ({"kind": "chat", "model": "m", "base_url": "http://a:b/v1"}, "base_url is 'http://a:b/v1': expected"),
-        ({"kind": "chat", "model": "m", "base_url": "http://a b/v1"}, "base_url is 'http://a b/v1': expected"),
-        ({"kind": "chat", "model": "m", "base_url": "http://a..b/v1"}, "base_url is 'http://a..b/v1': expected"),
-        ({"kind": "chat", "model": "m", "base_url": "http://a/größe/v1"}, "base_url is 'http://a/größe/v1': expected"),
-        ({"kind": "chat", "model": "m", "base_url": "http://u:p@a/v1"}, "base_url holds a name or password"),
-        ({"timeout_s": 0}, "timeout_s is 0.0: expected more than 0"),
-        ({"timeout_s": float("inf")}, "timeout_s is inf: expected at most 86400, a day"),
-        ({"concurrency": 0}, "concurrency is 0: expected more than 0"),
-        ({"max_attempts": 0}, "max_attempts is 0: expected more than 0"),
-        ({"backoff_s": -1}, "backoff_s is -1.0: expected 0 or more"),
-        ({"kinds": "chat"}, "unknown setting 'kinds'. Did you mean 'kind'?"),
-        ({"kind": "llm"}, "setting 'kind' is 'llm'"),
+        ({"method": "chat"}, "model is ''; it must be a name or a path for method 'chat'. Give one."),
+        ({"method": "spacy"}, "model is ''; it must be a name or a path for method 'spacy'. Give one."),
+        (
+            {"model": "m"},
+            'model is \'m\'; it must be empty for method "rules". Set phrases.method to "spacy" or "chat".',
+        ),
+        (
+            {"method": "chat", "model": "m", "key_env": "K"},
+            "key_env is 'K'; it must be empty without a base_url. Give phrases.base_url too.",
+        ),
+        (
+            {"method": "spacy", "model": "m", "base_url": "http://a/v1"},
+            "base_url is 'http://a/v1'; it must be empty for method 'spacy'. ",
+        ),
+        (
+            {"method": "chat", "model": "m", "base_url": "127.0.0.1:8000"},
+            "base_url is '127.0.0.1:8000'; it must be an address such as http://127.0.0.1:8000/v1. Correct it.",
+        ),
+        (
+            {"method": "chat", "model": "m", "base_url": "http://a:b/v1"},
+            "base_url is 'http://a:b/v1'; it must be an address such as http://127.0.0.1:8000/v1. Correct it.",
+        ),
+        (
+            {"method": "chat", "model": "m", "base_url": "http://a b/v1"},
+            "base_url is 'http://a b/v1'; it must be an address such as http://127.0.0.1:8000/v1. Correct it.",
+        ),
+        (
+            {"method": "chat", "model": "m", "base_url": "http://a..b/v1"},
+            "base_url is 'http://a..b/v1'; it must be an address such as http://127.0.0.1:8000/v1. Correct it.",
+        ),
+        (
+            {"method": "chat", "model": "m", "base_url": "http://a/größe/v1"},
+            "base_url is 'http://a/größe/v1'; it must be an address such as http://127.0.0.1:8000/v1. Correct it.",
+        ),
+        (
+            {"method": "chat", "model": "m", "base_url": "http://u:p@a/v1"},
+            "base_url is 'http://...@a'; it must be an address without a name or password. Name an environment "
+            "variable in phrases.key_env instead.",
+        ),
+        (
+            {"timeout_s": 0},
+            "timeout_s is 0.0; it must be a number above 0 and at most 86400 s. Leave it out for the default, 60.0.",
+        ),
+        (
+            {"timeout_s": float("inf")},
+            "timeout_s is inf; it must be a number above 0 and at most 86400 s. Leave it out for the default, 60.0.",
+        ),
+        (
+            {"concurrency": 0},
+            "concurrency is 0; it must be a whole number at least 1. Leave it out for the default, 8.",
+        ),
+        (
+            {"max_attempts": 0},
+            "max_attempts is 0; it must be a whole number at least 1. Leave it out for the default, 5.",
+        ),
+        ({"backoff_s": -1}, "backoff_s is -1.0; it must be a number at least 0 s. Leave it out for the default, 1.0."),
+        (
+            {"kinds": "chat"},
+            "unknown setting 'kinds'. Known here: backoff_s, base_url, batch_size, concurrency, device, key_env, "
+            "max_attempts, max_new_tokens, max_phrases, method, model, timeout_s.",
+        ),
+        (
+            {"method": "llm"},
+            "method is 'llm'; it must be one of 'rules', 'spacy', 'chat'. Leave it out for the default, \"rules\".",
+        ),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -131,7 +131,7 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 
 
 def test_an_unknown_dtype_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"^r.toml: setting 'dtype' is 'int8': "):
+    with pytest.raises(SettingsError, match=r"^r.toml: dtype is 'int8'; it must be one of 'auto', "):
         settings_from({"dtype": "int8"}, RetrievalConfig, "r.toml")
 
 

@@ -288,20 +288,32 @@ def test_a_large_picture_is_as_similar_as_its_best_tile(retriever: Retriever, sc
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"template": "a photo"}, "template is 'a photo': expected {phrase} in it, once"),
-        ({"tile_px": [48]}, "tile_px has 1 sides, stride_px 2 steps: expected one step per side"),
+        (
+            {"template": "a photo"},
+            "template is 'a photo'; it must be text with {phrase} in it, once. Write \"{phrase}\" there.",
+        ),
+        (
+            {"tile_px": [48]},
+            "stride_px is [112, 224]; it must be as long as tile_px, which has 1 sides. Give one step per side.",
+        ),
         (
             {"tile_px": [48], "stride_px": [49]},
-            "tiles of 48 px, steps of 49 px: expected 16 px or more, steps of 1 to a tile",
+            "stride_px is [49]; it must be at most 48 for tiles of 48 px. Lower it.",
         ),
         (
             {"tile_px": [8], "stride_px": [8]},
-            "tiles of 8 px, steps of 8 px: expected 16 px or more, steps of 1 to a tile",
+            "tile_px is [8]; it must be a whole number at least 16 px. Leave it out for the default, [224, 448].",
         ),
-        ({"merge_nats": -1.0}, "merge_nats is -1.0: expected 0 or more"),
-        ({"question_weight": 2.0}, "question_weight is 2.0: expected 0 to 1"),
-        ({"num_best": 0}, "num_best is 0: expected 1 or more"),
-        ({"batch_size": 0}, "batch_size is 0: expected 1 or more"),
+        (
+            {"merge_nats": -1.0},
+            "merge_nats is -1.0; it must be a number at least 0 nats, or inf. Leave it out for the default, 1.0.",
+        ),
+        (
+            {"question_weight": 2.0},
+            "question_weight is 2.0; it must be a number from 0 to 1. Leave it out for the default, 0.0.",
+        ),
+        ({"num_best": 0}, "num_best is 0; it must be a whole number at least 1. Leave it out for the default, 3."),
+        ({"batch_size": 0}, "batch_size is 0; it must be a whole number at least 1. Leave it out for the default, 64."),
         ({"tiles_px": [48]}, "unknown setting 'tiles_px'. Did you mean 'tile_px'?"),
     ],
 )

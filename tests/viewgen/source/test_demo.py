@@ -134,15 +134,15 @@ def test_questions_of_another_source_are_left_alone(tmp_path: Path) -> None:
     [
         (
             {"num_train": 0, "num_selection": 0, "num_test": 0},
-            "num_train + num_selection + num_test is 0 + 0 + 0: expected none below 0 and one scene at least",
+            "num_train is 0; it must be above 0 where no other split has scenes. Ask for one scene or more.",
         ),
         (
             {"num_train": 5, "num_selection": -1, "num_test": 0},
-            "num_train + num_selection + num_test is 5 + -1 + 0: expected none below 0 and one scene at least",
+            "num_selection is -1; it must be a whole number at least 0. Leave it out for the default, 100.",
         ),
-        ({"edge_px": 100}, "edge_px is 100: expected a multiple of 16, at least 64"),
-        ({"max_signs": 10}, "signs are 5 to 10: expected 2 <= min <= max <= 9"),
-        ({"min_signs": 1}, "signs are 1 to 8: expected 2 <= min <= max <= 9"),
+        ({"edge_px": 100}, "edge_px is 100; it must be a multiple of 16. Round it."),
+        ({"max_signs": 10}, "max_signs is 10; it must be from min_signs, 5, to 9. Change one of the two."),
+        ({"min_signs": 1}, "min_signs is 1; it must be a whole number at least 2. Leave it out for the default, 5."),
     ],
 )
 def test_settings_that_cannot_be_drawn_are_refused(settings: dict[str, int], message: str) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from viewgen.audit.auditor import evidence_overlap
 from viewgen.boxes import Box, containment, overlap_area
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.errors import SettingsError
 from viewgen.records import Donor, Evidence, Missing, Question, QuestionRecord, Region, Rejection, View
 from viewgen.settings import settings_from
@@ -97,7 +97,7 @@ def as_row(view: View) -> dict[str, Any]:
 
 def shown(view: View) -> Image.Image:
     assert view.image is not None
-    return decode(view.image)
+    return decode_image(view.image)
 
 
 def test_a_question_gets_each_kind_once_positives_first(image: Image.Image) -> None:
@@ -405,29 +405,99 @@ def test_settings_say_what_a_build_has_to_prepare() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"negative": ["of_region"]}, "negative holds 'of_region': did you mean 'off_region'?"),
-        ({"negative": ["zzz"]}, "negative holds 'zzz': expected kinds among off_region, off_region_downsampled, "),
-        ({"positive": ["masked"]}, "positive holds 'masked': expected kinds among crop, crop_exact, full, random_crop"),
-        ({"negative": []}, "negative is []: expected one or more distinct kinds"),
-        ({"negative": ["masked", "masked"]}, "negative is ['masked', 'masked']: expected one or more distinct kinds"),
-        ({"fallback": ["blured"]}, "fallback holds 'blured': did you mean 'blurred'?"),
-        ({"fallback": ["none", "none"]}, "fallback is ['none', 'none']: expected one or more distinct kinds"),
-        ({"on_missing": "drop"}, "setting 'on_missing' is 'drop': "),
-        ({"donors": "closest"}, "setting 'donors' is 'closest': "),
-        ({"swap_fit": "stretch"}, "setting 'swap_fit' is 'stretch': "),
-        ({"grid_px": 0}, "grid_px is 0: expected 1 or more pixels"),
-        ({"patch_px": 0}, "patch_px is 0: expected 1 or more pixels"),
-        ({"block_px": 1}, "block_px is 1: expected 2 or more pixels"),
-        ({"downsample_factor": 1.0}, "downsample_factor is 1.0: expected more than 1"),
-        ({"shrink_factor": float("inf")}, "shrink_factor is inf: expected more than 1"),
-        ({"mask_grow_ratio": 0.5}, "mask_grow_ratio is 0.5: expected 1 or more"),
-        ({"mask_fill": "red"}, "setting 'mask_fill' is 'red': "),
-        ({"blur_px": 0.0}, "blur_px is 0.0: expected more than 0 pixels"),
-        ({"blur_px": float("nan")}, "blur_px is nan: expected more than 0 pixels"),
-        ({"noise_step": 0}, "noise_step is 0: expected 1 to 1000 steps"),
-        ({"noise_step": 1001}, "noise_step is 1001: expected 1 to 1000 steps"),
-        ({"noise_schedule": "linear"}, "setting 'noise_schedule' is 'linear': "),
-        ({"blank_fill": "blur"}, "setting 'blank_fill' is 'blur': "),
+        (
+            {"negative": ["of_region"]},
+            "negative is ['of_region']; it must be a list of off_region, off_region_downsampled, same_class, "
+            "hard_off_region, swapped, blank, none, shuffled_patches, masked, mask_random, downsampled, pixelated, "
+            "blurred, noised. Did you mean 'off_region'?",
+        ),
+        (
+            {"negative": ["zzz"]},
+            "negative is ['zzz']; it must be a list of off_region, off_region_downsampled, same_class, "
+            "hard_off_region, swapped, blank, none, shuffled_patches, masked, mask_random, downsampled, pixelated, "
+            "blurred, noised. Run `viewgen kinds` to read about each.",
+        ),
+        (
+            {"positive": ["masked"]},
+            "positive is ['masked']; it must be a list of crop, crop_exact, full, random_crop. Run `viewgen kinds` to "
+            "read about each.",
+        ),
+        (
+            {"negative": []},
+            "negative is []; it must be one or more distinct kinds. Choose among off_region, off_region_downsampled, "
+            "same_class, hard_off_region, swapped, blank, none, shuffled_patches, masked, mask_random, downsampled, "
+            "pixelated, blurred, noised.",
+        ),
+        (
+            {"negative": ["masked", "masked"]},
+            "negative is ['masked', 'masked']; it must be one or more distinct kinds. Choose among off_region, "
+            "off_region_downsampled, same_class, hard_off_region, swapped, blank, none, shuffled_patches, masked, "
+            "mask_random, downsampled, pixelated, blurred, noised.",
+        ),
+        (
+            {"fallback": ["blured"]},
+            "fallback is ['blured']; it must be a list of crop, crop_exact, full, random_crop, off_region, "
+            "off_region_downsampled, same_class, hard_off_region, swapped, blank, none, shuffled_patches, masked, "
+            "mask_random, downsampled, pixelated, blurred, noised. Did you mean 'blurred'?",
+        ),
+        (
+            {"fallback": ["none", "none"]},
+            "fallback is ['none', 'none']; it must be one or more distinct kinds. Choose among crop, crop_exact, "
+            "full, random_crop, off_region, off_region_downsampled, same_class, hard_off_region, swapped, blank, "
+            "none, shuffled_patches, masked, mask_random, downsampled, pixelated, blurred, noised.",
+        ),
+        (
+            {"on_missing": "drop"},
+            "on_missing is 'drop'; it must be one of 'keep', 'reject'. Leave it out for the default, \"keep\".",
+        ),
+        (
+            {"donors": "closest"},
+            "donors is 'closest'; it must be one of 'random', 'nearest'. Leave it out for the default, \"random\".",
+        ),
+        (
+            {"swap_fit": "stretch"},
+            "swap_fit is 'stretch'; it must be one of 'cut', 'resize'. Leave it out for the default, \"cut\".",
+        ),
+        ({"grid_px": 0}, "grid_px is 0; it must be a whole number at least 1 px. Leave it out for the default, 1."),
+        ({"patch_px": 0}, "patch_px is 0; it must be a whole number at least 1 px. Leave it out for the default, 28."),
+        ({"block_px": 1}, "block_px is 1; it must be a whole number at least 2 px. Leave it out for the default, 16."),
+        (
+            {"downsample_factor": 1.0},
+            "downsample_factor is 1.0; it must be a number above 1. Leave it out for the default, 2.0.",
+        ),
+        (
+            {"shrink_factor": float("inf")},
+            "shrink_factor is inf; it must be a number above 1. Leave it out for the default, 8.0.",
+        ),
+        (
+            {"mask_grow_ratio": 0.5},
+            "mask_grow_ratio is 0.5; it must be a number at least 1. Leave it out for the default, 1.0.",
+        ),
+        (
+            {"mask_fill": "red"},
+            "mask_fill is 'red'; it must be one of 'mean', 'grey', 'black', 'blur', 'noise'. ",
+        ),
+        ({"blur_px": 0.0}, "blur_px is 0.0; it must be a number above 0 px. Leave it out for the default, 8.0."),
+        (
+            {"blur_px": float("nan")},
+            "blur_px is nan; it must be a number above 0 px. Leave it out for the default, 8.0.",
+        ),
+        (
+            {"noise_step": 0},
+            "noise_step is 0; it must be a whole number from 1 to 1000 steps. Leave it out for the default, 500.",
+        ),
+        (
+            {"noise_step": 1001},
+            "noise_step is 1001; it must be a whole number from 1 to 1000 steps. Leave it out for the default, 500.",
+        ),
+        (
+            {"noise_schedule": "linear"},
+            "noise_schedule is 'linear'; it must be one of 'sigmoid', 'cosine'. ",
+        ),
+        (
+            {"blank_fill": "blur"},
+            "blank_fill is 'blur'; it must be one of 'mean', 'grey', 'black'. Leave it out for the default, \"grey\".",
+        ),
         ({"grid": 4}, "unknown setting 'grid'. Did you mean 'grid_px'?"),
     ],
 )

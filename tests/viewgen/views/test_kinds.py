@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from viewgen.boxes import Box, overlap_area
 from viewgen.build import BuildOptions, build_views
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.views import KINDS, Kind, kind_modules, kinds_of, register
 from viewgen.views.kinds import Cut, any_free_box, box_text, nearest_free_box, read_box
 from viewgen.viewset import table_path
@@ -69,7 +69,7 @@ def test_a_new_kind_is_one_function_and_one_record(
     build_views(source.recipe, tmp_path / "views", BuildOptions(num_workers=num_workers, progress_out=StringIO()))
     views = pl.read_parquet(table_path(tmp_path / "views", "views", 0))
     assert views["kind"].to_list() == ["crop", "mirrored"] * 5
-    positive, negative = (decode(image["bytes"]) for image in views["image"].to_list()[:2])
+    positive, negative = (decode_image(image["bytes"]) for image in views["image"].to_list()[:2])
     assert positive.tobytes() == ImageOps.mirror(negative).tobytes() != negative.tobytes()
     assert not any("leaks_evidence" in flags for flags in views["flags"].to_list())
 

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from viewgen.boxes import Box
-from viewgen.decode import decode
+from viewgen.decode import decode_image
 from viewgen.errors import ShardError
 from viewgen.files import write_whole
 from viewgen.viewset import shards
@@ -53,7 +53,7 @@ def test_view_and_image_bytes_come_by_id_from_any_part(built: Path) -> None:
     crops = view_set.view_bytes(sample.views["crop"][0] for sample in samples)
     images = view_set.image_bytes(sample.image_id for sample in samples)
     for sample in samples:
-        image, crop = decode(images[sample.image_id]), decode(crops[sample.views["crop"][0]])
+        image, crop = decode_image(images[sample.image_id]), decode_image(crops[sample.views["crop"][0]])
         assert crop.tobytes() == image.crop(sample.evidence[0].as_tuple()).tobytes()
 
 
