@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 OUT := build/demo
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
+export NO_MKDOCS_2_WARNING = 1
 NEWER := $(firstword $(foreach version,3.14 3.13 3.12,$(shell command -v python$(version) 2>/dev/null)))
 
 .PHONY: demo test test-newer docs help clean

@@ -30,15 +30,15 @@ from viewgen.viewset.shards import ViewSet
 
 FULL_PX, VIEW_PX = 640, 224
 """Longest side, in the page, of a full image and of a view."""
-MOST_BYTES = 18_000_000
+MAX_BYTES = 18_000_000
 """Bytes of cards and images; plots and the page's own text add about 0.1 MB."""
 REJECTED_SHARE = 0.2
-"""Most of MOST_BYTES that rejected questions may take."""
+"""Most of MAX_BYTES that rejected questions may take."""
 AT_ONCE = 400
 """Questions whose small pictures are made before it is known whether there is room for them."""
 READ_AT_ONCE = 64
 """Stored images that are in memory at the same time, encoded."""
-MOST_REGIONS = 6
+MAX_REGIONS = 6
 """Best regions of each phrase and source that are shown."""
 
 Card = dict[str, Any]
@@ -87,7 +87,7 @@ class Sheet:
 def draw_sheet(view_set: ViewSet, connection: Connection, config: SheetConfig, out: Stream | None = None) -> Sheet:
     """Cards of kept and rejected questions, drawn by a hash of (seed, question_id); of rejected ones each reason in turn.
 
-    Fewer than asked for when the page would outgrow MOST_BYTES. Raises ShardError when a table cannot be read."""
+    Fewer than asked for when the page would outgrow MAX_BYTES. Raises ShardError when a table cannot be read."""
     store = Store()
     rejected = _rejected(view_set, connection, config, store)
     kept: list[Card] = []
@@ -104,7 +104,7 @@ def draw_sheet(view_set: ViewSet, connection: Connection, config: SheetConfig, o
                     pictures.get(name) for name in (card["image_id"], *(view["view_id"] for view in card["views"]))
                 ]
                 num_bytes += _size(card)
-                if num_bytes + store.num_bytes + store.cost(wanted) > MOST_BYTES:
+                if num_bytes + store.num_bytes + store.cost(wanted) > MAX_BYTES:
                     return Sheet(kept=tuple(kept), rejected=rejected, pictures=store.held)
                 kept.append(_hung(card, pictures, store))
     return Sheet(kept=tuple(kept), rejected=rejected, pictures=store.held)
@@ -127,7 +127,7 @@ def _kept(view_set: ViewSet, connection: Connection, ids: Sequence[str]) -> list
     for view in sorted(rows_of(connection, _VIEWS, ids), key=place):
         # 64 bits: JavaScript's numbers have 53.
         views[view.pop("question_id")].append({**view, "seed": str(view["seed"])})
-    found = {row["question_id"]: row for row in rows_of(connection, _KEPT.format(most=MOST_REGIONS), ids)}
+    found = {row["question_id"]: row for row in rows_of(connection, _KEPT.format(most=MAX_REGIONS), ids)}
     return [{**found[name], "views": views[name]} for name in ids if name in found]
 
 
@@ -148,7 +148,7 @@ def _rejected(view_set: ViewSet, connection: Connection, config: SheetConfig, st
     for card in (cards[name] for name in drawn):
         held = pictures.get(card["image_id"]) or _from_source(card["source_path"], config.root)
         num_bytes += _size(card)
-        if num_bytes + store.num_bytes + store.cost([held]) > REJECTED_SHARE * MOST_BYTES:
+        if num_bytes + store.num_bytes + store.cost([held]) > REJECTED_SHARE * MAX_BYTES:
             break
         shown.append({**card, "full": store.add(held)})
     return tuple(shown)

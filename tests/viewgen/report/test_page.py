@@ -168,7 +168,7 @@ def test_a_page_stops_growing_at_its_limit(
 ) -> None:
     whole = page_of(read_by_models, tmp_path / "page.html")
     empty = page_of(read_by_models, tmp_path / "page.html", num_questions=0)
-    monkeypatch.setattr(viewgen.report.sheet, "MOST_BYTES", 120_000)
+    monkeypatch.setattr(viewgen.report.sheet, "MAX_BYTES", 120_000)
     cut = page_of(read_by_models, tmp_path / "page.html")
     assert 0 < len(cut.data["kept"]) < len(whole.data["kept"])
     assert 60_000 < len(cut.html) - len(empty.html) < 120_000 < len(whole.html) - len(empty.html)

@@ -1,0 +1,84 @@
+"""Plans: which images stand in which part, and when a part is another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from viewgen.build.config import BuildConfig
+from viewgen.build.plan import ImageFile, code_version, hash_image_file, plan_build
+from viewgen.records import Question
+from viewgen.source.images import ImageConfig
+from viewgen.source.recipe import SourceConfig
+from viewgen.source.reviews import Review
+
+CONFIG = BuildConfig(source=SourceConfig(root=".", query=""), images_per_part=2, part_mb=1.0)
+
+
+def files(*sizes: int) -> list[ImageFile]:
+    return [ImageFile(path=f"{n}.png", name=f"{n}" * 64, num_bytes=size) for n, size in enumerate(sizes)]
+
+
+def questions(num: int) -> list[Question]:
+    return [Question(question_id=f"q{n}", image_path=f"{n}.png", text="?") for n in range(num)]
+
+
+def parts(config: BuildConfig, *sizes: int) -> list[list[str]]:
+    plan = plan_build(config, {}, questions(len(sizes)), files(*sizes), {})
+    return [[image.source_path for image in part.images] for part in plan.parts]
+
+
+def test_a_part_ends_by_number_of_images_or_by_their_bytes() -> None:
+    assert parts(CONFIG, 10, 10, 10) == [["0.png", "1.png"], ["2.png"]]
+    assert parts(CONFIG, 700_000, 400_000, 10) == [["0.png"], ["1.png", "2.png"]]
+    assert parts(CONFIG, 5_000_000, 10) == [["0.png"], ["1.png"]]
+
+
+def test_equal_files_are_one_image_under_the_first_path() -> None:
+    twins = [replace(file, name="same" * 16) for file in files(10, 10)]
+    (part,) = plan_build(CONFIG, {}, questions(2), twins, {}).parts
+    (image,) = part.images
+    assert image.source_path == "0.png"
+    assert [record.question_id for record in image.questions] == ["q0", "q1"]
+
+
+def test_a_fingerprint_follows_questions_files_settings_models_and_reviews() -> None:
+    def name(
+        config: BuildConfig = CONFIG,
+        models: dict[str, str] | None = None,
+        text: str = "?",
+        key: str = "0" * 64,
+        reviews: dict[str, Review] | None = None,
+    ) -> str:
+        asked = [replace(questions(1)[0], text=text)]
+        found = [replace(files(10)[0], name=key)]
+        return plan_build(config, models or {}, asked, found, reviews or {}).parts[0].fingerprint
+
+    changed = [
+        name(config=replace(CONFIG, seed=1)),
+        name(models={"clip": "ab"}),
+        name(text="!"),
+        name(key="1" * 64),
+        name(reviews={"q0": Review(verdict="accept")}),
+    ]
+    assert name() == name()
+    assert len({name(), *changed}) == 6
+    assert name(reviews={"another question": Review(verdict="accept")}) == name()
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../a.png", "a/../../b.png"])
+def test_a_path_that_leaves_the_root_is_refused_unread(path: str, tmp_path: Path) -> None:
+    refusal = hash_image_file(path, tmp_path, ImageConfig()).refusal
+    assert refusal
+    assert (refusal.stage, refusal.reason) == ("images", "outside_root")
+
+
+def test_the_code_s_hash_leaves_out_what_shapes_no_table() -> None:
+    from viewgen.build import plan
+
+    assert code_version() == code_version()
+    folder = Path(plan.__file__).parents[1]
+    for name in plan._NO_EFFECT:
+        assert (folder / name).exists(), f"{name} is named as without effect and is not there"

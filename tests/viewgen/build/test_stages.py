@@ -1,0 +1,133 @@
+"""The stages in order: each finds one more thing, and a rejected question passes through untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from viewgen.audit.auditor import Auditor
+from viewgen.audit.flags import AuditConfig
+from viewgen.build.config import read_config
+from viewgen.build.plan import hash_image_file, plan_build
+from viewgen.build.stages import (
+    STAGES,
+    BuildContext,
+    audit_views,
+    batches,
+    choose_donors,
+    choose_evidence,
+    cut_views,
+    find_phrases,
+    find_regions,
+    open_images,
+    run_stages,
+)
+from viewgen.build.workers import Workers
+from viewgen.grounding.regions import region_finder
+from viewgen.phrases import phrase_finder
+from viewgen.records import ImageRecord, Rejection
+from viewgen.source.recipe import read_questions, root_of
+from viewgen.source.reviews import Review
+
+if TYPE_CHECKING:
+    from tests.viewgen.conftest import Source
+
+
+@pytest.fixture
+def context(source: Source) -> Iterator[BuildContext]:
+    config = read_config(source.recipe)
+    finder = region_finder(config.regions, config.retrieval)
+    with Workers(0) as workers:
+        yield BuildContext(
+            root=root_of(config.source, source.recipe),
+            config=config,
+            phrases=phrase_finder(config.phrases),
+            finder=finder,
+            auditor=Auditor(config.audit, finder.retriever, finder.detector),
+            workers=workers,
+            num_threads=1,
+            reviews={},
+        )
+
+
+@pytest.fixture
+def images(source: Source, context: BuildContext) -> list[ImageRecord]:
+    """Return two planned images with two questions each, one of which has no box."""
+    questions = [q for q in read_questions(context.config.source, source.recipe) if q.image_path in {"0.png", "1.png"}]
+    files = [hash_image_file(name, context.root, context.config.images) for name in ("0.png", "1.png")]
+    (part,) = plan_build(context.config, {}, questions, files, {}).parts
+    return [*part.images]
+
+
+def test_the_list_of_stages_reads_as_the_diagram() -> None:
+    assert STAGES == (
+        open_images,
+        find_phrases,
+        find_regions,
+        choose_evidence,
+        choose_donors,
+        cut_views,
+        audit_views,
+    )
+
+
+def test_each_stage_finds_one_more_thing(images: list[ImageRecord], context: BuildContext) -> None:
+    found = []
+    for stage in STAGES:
+        images = [*stage(images, context)]
+        record = next(record for record in images[0].questions if record.question_id == "0-sign")
+        has = (images[0].pixels, record.phrases, record.regions, record.evidence, record.views)
+        audited = bool(record.views and record.views[0].audit and record.views[0].pixels is None)
+        found.append(["x" if thing else "-" for thing in has] + ["x" if audited else "-"])
+    assert ["".join(row) for row in found] == [
+        "x-----",  # opened
+        "xx----",  # phrases
+        "xxx---",  # regions
+        "xxxx--",  # evidence
+        "xxxx--",  # no kind needs donors
+        "-xxxxx",  # cut and measured; the image's pixels have served
+        "-xxxxx",
+    ]
+
+
+def test_a_rejected_question_passes_through_untouched(images: list[ImageRecord], context: BuildContext) -> None:
+    why = Rejection(stage="test", reason="taken_out", message="before anything was found")
+    taken = [replace(image, questions=tuple(replace(q, rejection=why) for q in image.questions)) for image in images]
+    (first, second) = run_stages(taken, context)
+    assert first.questions == taken[0].questions
+    assert second.questions == taken[1].questions
+    assert not first.is_opened  # nobody asks about it
+
+
+def test_a_question_without_evidence_is_rejected_and_its_sibling_is_kept(
+    images: list[ImageRecord], context: BuildContext
+) -> None:
+    ends = {record.question_id: record.rejection for image in run_stages(images, context) for record in image.questions}
+    assert {name: why and (why.stage, why.reason) for name, why in ends.items()} == {
+        "0-ghost": ("evidence", "no_region"),
+        "0-sign": None,
+        "1-ghost": ("evidence", "no_region"),
+        "1-sign": None,
+    }
+
+
+def test_a_reviewer_overrules_the_audit_and_takes_questions_out(
+    images: list[ImageRecord], context: BuildContext
+) -> None:
+    strict = replace(context, auditor=Auditor(AuditConfig(reject=("sharpness_differs",))))
+    alone = [record.rejection for image in run_stages(images, strict) for record in image.questions]
+    assert [why.reason for why in alone if why and why.stage == "audit"] == ["sharpness_differs"] * 2
+    reviews = {"0-sign": Review(verdict="accept"), "1-sign": Review(verdict="reject", note="blurred")}
+    judged = run_stages(images, replace(strict, reviews=reviews))
+    ends = {record.question_id: record.rejection for image in judged for record in image.questions}
+    assert ends["0-sign"] is None
+    why = ends["1-sign"]
+    assert why
+    assert (why.stage, why.message) == ("review", "a reviewer rejected it: blurred")
+
+
+def test_batches_keep_the_order_and_the_last_may_be_smaller() -> None:
+    assert [*batches(range(5), 2)] == [[0, 1], [2, 3], [4]]
