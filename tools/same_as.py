@@ -7,7 +7,8 @@ every part of the view set, the trained weights, the metrics and the summary of 
 
 Exits with 1 when something differs. Of the code of COMMIT only its command lines are used, so its files may lie
 elsewhere. Recipe and run file are each taken from their own tree, and copied, so that no checkout is written to.
-Numbers in seconds are not compared. Leaves out: why something differs. The last line is JSON."""
+Numbers in seconds are not compared. Weights depend on the number of threads: use kept outputs under the same
+OMP_NUM_THREADS. Leaves out: why something differs. The last line is JSON."""
 
 from __future__ import annotations
 
