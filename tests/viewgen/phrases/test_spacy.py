@@ -29,7 +29,7 @@ def test_without_spacy_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ModelError) as refused:
         phrase_finder(spacy_config("en_core_web_sm"))
     assert str(refused.value) == (
-        "phrases.kind is 'spacy': spaCy is not installed. Run: pip install 'vzero-evidence[spacy]'"
+        "phrases.method is 'spacy': spaCy is not installed. Run: pip install 'vzero-evidence[spacy]'"
     )
 
 
