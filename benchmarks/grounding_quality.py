@@ -88,7 +88,7 @@ def asked_images(config: BuildConfig, recipe: Path) -> Iterator[list[ImageQuery]
         questions = list(each)
         phrases = finder.find([question.text for question in questions])
         image = open_image(root / path, config.images).image
-        images.append(ImageQuery(image=image, asked=tuple(zip(questions, phrases, strict=True))))
+        images.append(ImageQuery(image=image, questions=tuple(zip(questions, phrases, strict=True))))
         if len(images) == AT_ONCE:
             yield images
             images = []
@@ -106,7 +106,7 @@ def judge(config: BuildConfig, recipe: Path, finder: Finder, truth: Truth) -> tu
         seconds += time.process_time() - began
         num_images += len(images)
         for each, search in zip(images, searches, strict=True):
-            for (question, phrases), regions in zip(each.asked, search.regions, strict=True):
+            for (question, phrases), regions in zip(each.questions, search.regions, strict=True):
                 outcome = choose_evidence(phrases, regions, each.image.width, each.image.height, config.evidence)
                 tallies[question.kind].add(outcome, truth[question.question_id])
     return tallies, seconds / num_images

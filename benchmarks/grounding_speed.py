@@ -105,10 +105,10 @@ class Race:
 def stage(files: Sequence[Path], finder: Finder, at_once: int = AT_ONCE) -> None:
     """Image files -> evidence, as a build does it."""
     opened = ahead(lambda path: open_image(path, ImageConfig()).image, files, 1)
-    images = (ImageQuery(image=image, asked=asked()) for image in opened)
+    images = (ImageQuery(image=image, questions=asked()) for image in opened)
     while some := list(islice(images, at_once)):
         for image, search in zip(some, finder.find(some), strict=True):
-            for (_, phrases), regions in zip(image.asked, search.regions, strict=True):
+            for (_, phrases), regions in zip(image.questions, search.regions, strict=True):
                 choose_evidence(phrases, regions, image.image.width, image.image.height, EvidenceConfig())
 
 

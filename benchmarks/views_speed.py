@@ -59,7 +59,7 @@ def jobs(config: BuildConfig, recipe: Path, large: bool) -> list[Job]:
             data, own = enlarged(data, own)
         image = decode_image(data)
         asked = tuple((question, find_phrases(question.text)) for question in own)
-        (found,) = finder.find([ImageQuery(image=image, asked=asked)])
+        (found,) = finder.find([ImageQuery(image=image, questions=asked)])
         records = []
         for (question, phrases), regions in zip(asked, found.regions, strict=True):
             evidence = choose_evidence(phrases, regions, image.width, image.height, config.evidence)

@@ -136,7 +136,7 @@ def judge(finder: RegionFinder, scene: Scene, asked: Sequence[SceneQuestion], co
     """Return the outcome of each question of a scene, through the stages that a build uses."""
     questions = [Question(question_id=str(n), image_path="", text=each.text) for n, each in enumerate(asked)]
     pairs = tuple((question, find_phrases(question.text)) for question in questions)
-    (search,) = finder.find([ImageQuery(image=scene.image, asked=pairs)])
+    (search,) = finder.find([ImageQuery(image=scene.image, questions=pairs)])
     outcomes = []
     for each, (_, phrases), regions in zip(asked, pairs, search.regions, strict=True):
         evidence = choose_evidence(phrases, regions, scene.image.width, scene.image.height, config)

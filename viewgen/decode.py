@@ -34,12 +34,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what turns the stored pixels upright; 1 is upright already."""
+"""EXIF orientation -> transposition that turns the stored pixels upright; 1 is upright already."""
 
 
 class UnusableImageError(ImageError):
-    """An image that was not opened: `reason` is a fixed word (missing_image, oversize_image, unreadable_image), `what`
-    the sentence without the path, which is the same wherever the folder lies."""
+    """An image that was not opened. `reason`: a fixed word (missing_image, oversize_image, unreadable_image). `what`: the
+    sentence without the path, so that it is the same in every folder."""
 
     def __init__(self, reason: str, what: str, path: Path | None = None) -> None:
         super().__init__(f"{path}: {what}" if path else what)
@@ -55,7 +55,11 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.I
     """Decode an image file's bytes into upright RGB pixels.
 
     The default limit admits every size that a recipe may allow: a view set holds the images that its own build admitted.
-    Raises UnusableImageError."""
+    Raises UnusableImageError: oversize_image above `max_megapixels`, unreadable_image for bytes that Pillow cannot read
+    whole.
+
+    decode_image(Path("photo.jpg").read_bytes()).size    # (width, height) in pixels, upright
+    """
     try:
         with _QUIET, Image.open(io.BytesIO(data)) as opened:
             megapixels = opened.width * opened.height / 1e6
@@ -72,10 +76,13 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.I
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """Encode RGB pixels as PNG without metadata: equal pixels give equal bytes.
+    """Encode an RGB image as PNG without metadata: equal pixels give equal bytes.
 
     Every row is stored as its difference from the one above (filter "up"). Trying all five filters on each row, as
-    Pillow does, takes twice as long and saves nothing on photographs."""
+    Pillow does, takes twice as long and saves nothing on photographs.
+
+    decode_image(encode_png(image)).tobytes() == image.tobytes()    # True
+    """
     assert image.mode == "RGB"
     rows = np.asarray(image).reshape(image.height, 3 * image.width)
     filtered = np.empty((image.height, 1 + 3 * image.width), dtype=np.uint8)
@@ -92,8 +99,8 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 class _Quiet:
-    """No warnings while any thread is inside. Pillow warns of every flaw that it can live with, a broken EXIF block for
-    one. catch_warnings is not made for threads by itself: the first thread in opens it, the last one out closes it."""
+    """Context without warnings, for several threads. Pillow warns of every flaw that it tolerates, a broken EXIF block
+    for one. catch_warnings alone is not safe for threads: the first thread in opens it, the last one out closes it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

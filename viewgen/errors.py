@@ -1,8 +1,9 @@
-"""Errors for mistakes that a user can make. Each message is one line: what, where, what was expected, what to do."""
+"""Name the errors that a user can cause. Each message is one line: file, value found, value expected, remedy.
+Leaves out: mistakes of our own, which are assertions."""
 
 
 class ViewgenError(Exception):
-    """An error that a user can cause and mend. The command line prints the message alone and exits with code 2."""
+    """An error that a user can cause and mend. The command line prints its message alone and exits with code 2."""
 
 
 class SettingsError(ViewgenError):
@@ -18,7 +19,7 @@ class ImageError(ViewgenError):
 
 
 class ModelError(ViewgenError):
-    """A detector or retrieval model that is missing or is not what it says it is."""
+    """A model that is missing, incomplete, or does not fit its own configuration."""
 
 
 class ShardError(ViewgenError):
@@ -26,12 +27,12 @@ class ShardError(ViewgenError):
 
 
 class ReviewsError(ViewgenError):
-    """A file of verdicts on questions that cannot be read as such."""
+    """A file of reviews that is missing or malformed."""
 
 
 class WorkerError(ViewgenError):
-    """A process that worked for a build and ended before its work was done."""
+    """A worker process of a build that ended before its work was done."""
 
 
 class QueryError(ViewgenError):
-    """A query over a view set that is wrong, or that would do more than read its tables."""
+    """A query over a view set that is wrong, or that does more than read its tables."""

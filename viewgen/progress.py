@@ -77,7 +77,7 @@ class Progress:
             self.add()
 
     def line(self) -> str:
-        """Return the line as it is now."""
+        """Return the current line."""
         spent_s = self._clock() - self._start_s
         per_s = self.done / spent_s if spent_s > 0 else 0.0
         words = [f"{self.what}  {self.done:,} of {self.total:,} {self.unit}"]
@@ -97,17 +97,17 @@ class Progress:
 
 
 def counted(num: int, unit: str) -> str:
-    """Return a number with its unit: 1 part, 2,000 parts."""
+    """Format a count with its unit: 1 part, 2,000 parts."""
     return f"{num:,} {unit}{'' if num == 1 else 's'}"
 
 
 def printable(text: str) -> str:
-    """Return text from data as a terminal may show it: characters that would move its cursor are spelt out."""
+    """Escape the characters of text from data that would move a terminal's cursor."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in the words people use: 42 s, 3 min 05 s, 2 h 10 min."""
+    """Format seconds: 42 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -36,7 +36,7 @@ def images(questions: tuple[Question, ...]) -> dict[str, Image.Image]:
 def evidence_of(question: Question, image: Image.Image) -> Evidence | Rejection:
     config = read_config(RECIPE)
     phrases = find_phrases(question.text)
-    asked = ImageQuery(image=image, asked=((question, phrases),))
+    asked = ImageQuery(image=image, questions=((question, phrases),))
     ((regions,),) = (search.regions for search in region_finder(config.regions, config.retrieval).find([asked]))
     return choose_evidence(phrases, regions, image.width, image.height, config.evidence)
 

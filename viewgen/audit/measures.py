@@ -1,7 +1,7 @@
 """Measure images without a model: sharpness, perceptual hash, detail kept, encoding. Pure.
-Leaves out: the choice of the image to compare with (auditor.py), thresholds (flags.py).
+Leaves out: the choice of the images to compare (auditor.py), thresholds (flags.py).
 
-Grey levels are 0 to 255. Sums are of whole numbers, so that every machine finds the same figure.
+Grey levels are 0 to 255. Sums are of whole numbers, so that every machine computes the same figure.
 H x W are the pixels of an image, N x N those of its thumbnail, K x K the frequencies of the hash."""
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ HASH_BITS = 64
 _THUMB_PX = 32
 _NUM_FREQUENCIES = 11
 _NOISE = 8.0
-"""Orthonormal DCT coefficients of a thumbnail below this are waves of half a level, as rounding makes: taken as 0."""
+"""Orthonormal DCT coefficients of a thumbnail below this count as 0: waves of half a level, as from rounding."""
 _BAND_PIXELS = 1 << 17
-"""Pixels worked on at once: small enough to stay in a processor's cache."""
+"""Pixels per step: few enough for a processor's cache."""
 
 
 def grey_levels(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
-    """Pillow's weights of red, green and blue (ITU-R 601)."""
+    """Convert RGB to grey levels with Pillow's weights (ITU-R 601)."""
     return np.asarray(image.convert("L"))
 
 
 def sharpness(grey: UInt8[np.ndarray, "H W"]) -> float:
-    """Variance of the Laplacian (4 neighbours less 4 times the pixel), in levels squared; 0 without an inner pixel.
+    """Compute the variance of the Laplacian (4 neighbours less 4 times the pixel), in levels squared.
 
-    The outermost ring of pixels has no whole neighbourhood and is left out. Pech-Pacheco et al., ICPR 2000."""
+    The outermost ring of pixels has no whole neighbourhood and is left out; without inner pixels the
+    variance is 0. Pech-Pacheco et al., ICPR 2000."""
     height, width = grey.shape
     if min(height, width) < 3:
         return 0.0
@@ -46,9 +47,9 @@ def sharpness(grey: UInt8[np.ndarray, "H W"]) -> float:
 
 
 def detail_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"]) -> float:
-    """Return the share of the fine detail that is kept: the squared correlation of both Laplacians, 0 to 1.
+    """Compute the share of fine detail that is kept: the squared correlation of both Laplacians, 0 to 1.
 
-    Nothing is kept where there was none."""
+    0 for a flat image before."""
     if min(before.shape) < 3:
         return 0.0
     old_N, new_N = _laplacian(before), _laplacian(after)
@@ -59,13 +60,14 @@ def detail_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"
 
 
 def edges_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"]) -> float:
-    """Share of the neighbours that differ before which differ by as much after, 0 to 1; 0 where none differ.
+    """Compute the share of edges that are kept: of neighbouring pixels that differ before, those that differ by as much
+    after, 0 to 1; 0 without an edge before.
 
-    Edges rather than pixels: what covers a picture may have the colour of its ground, and white stays white when it is
+    Edges rather than pixels: a cover may have the colour of the ground, and white stays white when it is
     blurred."""
     num_edges = num_kept = 0
     for axis in (0, 1):
-        old, new = (np.diff(picture.astype(np.int16), axis=axis) for picture in (before, after))
+        old, new = (np.diff(image.astype(np.int16), axis=axis) for image in (before, after))
         edge = old != 0
         num_edges += int(np.count_nonzero(edge))
         num_kept += int(np.count_nonzero(edge & (old == new)))
@@ -73,7 +75,7 @@ def edges_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"]
 
 
 def _laplacian(grey: UInt8[np.ndarray, "H W"]) -> Float[np.ndarray, " inner"]:
-    """Return the Laplacian of the inner pixels. Whole numbers: their sums, below 2^53, are exact in any order."""
+    """Compute the Laplacian of the inner pixels. Whole numbers: their sums, below 2^53, are exact in any order."""
     levels = grey.astype(np.int16)
     found = levels[:-2, 1:-1] + levels[2:, 1:-1]
     found += levels[1:-1, :-2]
@@ -83,9 +85,9 @@ def _laplacian(grey: UInt8[np.ndarray, "H W"]) -> Float[np.ndarray, " inner"]:
 
 
 def perceptual_hash(grey: UInt8[np.ndarray, "H W"]) -> int:
-    """64 bits: which of the 64 lowest frequencies but the mean lie above the median of them (pHash, Zauner 2010).
+    """Compute a hash of 64 bits, one per low frequency but the mean: 1 above their median (pHash, Zauner 2010).
 
-    Of a thumbnail of 32 x 32 px. Light, contrast, sharpness and size change few bits; other things in it change half."""
+    The image is first shrunk to 32 x 32 px. Light, contrast, sharpness and size change few bits, another content half."""
     thumb = np.asarray(Image.fromarray(grey).resize((_THUMB_PX, _THUMB_PX), Image.Resampling.BOX), dtype=np.float64)
     basis_KN, lowest = _dct()
     found = (basis_KN @ thumb @ basis_KN.T).ravel()[lowest]
@@ -96,14 +98,13 @@ def perceptual_hash(grey: UInt8[np.ndarray, "H W"]) -> int:
 
 
 def hash_distance(first: int, second: int) -> int:
-    """Bits in which two hashes differ, 0 to 64."""
+    """Count the bits in which two hashes differ, 0 to 64."""
     return (first ^ second).bit_count()
 
 
 @cache
 def _dct() -> tuple[Float[np.ndarray, "K N"], Int[np.ndarray, " bits"]]:
-    """Return the first rows of the orthonormal DCT-II, and a mask of the lowest frequencies in K x K, the mean left
-    out."""
+    """Return the first rows of the orthonormal DCT-II, and the places in K x K of the lowest frequencies but the mean."""
     frequencies = np.arange(_NUM_FREQUENCIES)
     basis_KN = np.cos(np.pi / _THUMB_PX * np.outer(frequencies, np.arange(_THUMB_PX) + 0.5)) * np.sqrt(2 / _THUMB_PX)
     basis_KN[0] /= np.sqrt(2)
@@ -113,10 +114,10 @@ def _dct() -> tuple[Float[np.ndarray, "K N"], Int[np.ndarray, " bits"]]:
 
 
 def encoding(data: bytes) -> tuple[str, bytes]:
-    """Format, and what tells its quality, from the file's own bytes; equal pairs mean equally encoded.
+    """Read (format, quality) from an image file's own bytes; equal pairs mean equally encoded.
 
     PNG: bit depth and colour type. JPEG: sampling factors and quantisation tables. WebP: lossy or lossless. Any other
-    format has no quality that can be told."""
+    format: its first four bytes."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG", data[24:26]
     if data.startswith(b"\xff\xd8"):
@@ -127,7 +128,7 @@ def encoding(data: bytes) -> tuple[str, bytes]:
 
 
 def _jpeg_quality(data: bytes) -> bytes:
-    """Contents of its DQT segments, and each component's sampling factors from its SOF segment."""
+    """Read the contents of the DQT segments, and each component's sampling factors from the SOF segment."""
     found, at = b"", 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # until the scan starts
         marker, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]

@@ -165,7 +165,7 @@ def _with_phrases(record: QuestionRecord, found: Mapping[str, tuple[Phrase, ...]
 
 def _query(image: ImageRecord) -> ImageQuery:
     assert image.pixels is not None, "a question is kept only where its image was opened"
-    return ImageQuery(image=image.pixels, asked=tuple((record.question, record.phrases) for record in image.kept))
+    return ImageQuery(image=image.pixels, questions=tuple((record.question, record.phrases) for record in image.kept))
 
 
 def _with_regions(record: QuestionRecord, found: Mapping[str, tuple[Region, ...]]) -> QuestionRecord:

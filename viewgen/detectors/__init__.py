@@ -1,4 +1,4 @@
-"""Detectors: find boxes for phrases, in whole images and in overlapping tiles.
+"""Detect boxes for phrases, in whole images and in overlapping tiles.
 
 In: decoded images and phrases. Out: scored boxes in pixels. One file per kind; a model library is imported when a model
 is loaded."""
@@ -11,9 +11,14 @@ __all__ = ["Ask", "Detector", "DetectorConfig", "ScoredBox", "load_detector"]
 
 
 def load_detector(config: DetectorConfig) -> Detector:
-    """Load the detector that the settings name. Raises ModelError when its weights are missing or are not what it
-    needs."""
-    # Model libraries take seconds to import: only when a model is asked for.
+    """Load the detector that the settings name.
+
+    Raises ModelError when its files are missing or do not fit together, or its device cannot be used.
+
+    detector = load_detector(DetectorConfig(library="transformers", model="embedded:drawn-dino"))
+    (boxes,) = detector.detect([Ask(image=image, phrases=("the red bus",))])    # boxes[0].box, boxes[0].score
+    """
+    # Model libraries take seconds to import: only when a model is loaded.
     if config.library == "groundingdino":
         from viewgen.detectors.groundingdino import load_groundingdino
 

@@ -1,5 +1,6 @@
-"""The boxes that a source already has, taken as found: no model, nothing guessed.
-Leaves out: boxes that reach out of the image are cut to it; those wholly outside are dropped."""
+"""Return the boxes that a source already has, without a model. Boxes that reach out of the image are cut to it; those
+wholly outside are dropped.
+Leaves out: reading the boxes (source/recipe.py)."""
 
 from __future__ import annotations
 
@@ -15,12 +16,12 @@ _ARTICLE = re.compile(r"^(?:the|a|an|this|that|these|those)\s+", re.IGNORECASE)
 
 
 def bare(phrase: str) -> str:
-    """Return the phrase without case, leading article and extra blanks, for comparing annotations with phrases."""
+    """Return the phrase in lower case, without leading article and extra blanks, for comparison with other phrases."""
     return _ARTICLE.sub("", " ".join(phrase.split()).casefold())
 
 
 class AnnotatedBoxes:
-    """Boxes whose phrase is one that is asked for; all boxes when the source names none of the phrases."""
+    """Detector that returns the source's boxes for each phrase; all boxes when none of the phrases has one."""
 
     @property
     def name(self) -> str:
@@ -31,7 +32,7 @@ class AnnotatedBoxes:
         return MappingProxyType({})
 
     def detect(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
-        """Boxes with the source's own scores, which are 1 where it has none."""
+        """Return boxes with the source's own scores, best first; a source without scores counts as 1."""
         return [_boxes(ask) for ask in asks]
 
 

@@ -1,9 +1,10 @@
-"""Phrases -> captions that a detector can read: no longer than its limit, with the place of every phrase in each.
-Leaves out: the tokenizer (given as a function) and the scores (groundingdino.py, zero_shot.py). Pure.
+"""Write phrases into captions for a detector, no longer than its limit, with the tokens of every phrase. Pure.
+Leaves out: the tokenizer (given as a function), the scores of tokens (groundingdino.py, transformers.py).
 
-Grounding DINO parts phrases at full stops and question marks, and cuts what is beyond its limit without a word: stops
-inside a phrase become blanks, a list that is too long becomes several captions, and a phrase that is too long for any
-caption several pieces, of which the best counts."""
+Grounding DINO separates phrases at full stops and question marks, and cuts captions silently at its limit: stops inside a
+phrase become blanks, a list that is too long becomes several captions, and a phrase that is too long for a
+caption several pieces, of which the best counts.
+Shapes: Q boxes, T tokens of a caption, P pieces in it."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 TokensOf = Callable[[str], Sequence[tuple[int, int]]]
-"""A text -> first and last character (outside) of each of its tokens, special tokens left out."""
+"""Function: text -> (start, end) of each token in characters, end outside, without special tokens."""
 _BLANKS = str.maketrans(dict.fromkeys(".?", " "))
 
 
@@ -23,26 +24,29 @@ class Piece:
     """A phrase, or a part of one, in a caption."""
 
     phrase: str
-    """As it was asked for."""
+    """The caller's phrase."""
     text: str
-    """As the detector reads it."""
+    """The phrase, or its part, as it stands in the caption."""
     first_token: int
     last_token: int
-    """Outside: the tokens are first_token to last_token - 1, counted with the special token that opens a caption."""
+    """Outside: the tokens are first_token to last_token - 1, with the caption's leading special token as token 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """Text that a detector reads with one image."""
+    """Text for a detector, with the pieces in it. Empty text: the pieces are separate queries."""
 
     text: str
     pieces: tuple[Piece, ...]
 
 
 def captions(phrases: Sequence[str], tokens_of: TokensOf, max_tokens: int) -> tuple[Caption, ...]:
-    """Captions of at most `max_tokens` tokens, two special ones included, that hold every distinct phrase in order.
+    """Write the distinct phrases, in order, into captions of at most `max_tokens` tokens, two special ones included.
 
-    Lower case, joined by " . ", ending in "."; a phrase without any token is in none."""
+    Lower case, joined by " . ", ending in "."; a phrase without tokens is left out. Raises ValueError below 4 tokens.
+
+    captions(["A bus", "the tower"], words, 256)[0].text    # "a bus . the tower ."
+    """
     if max_tokens < 4:
         raise ValueError(f"a caption of {max_tokens} tokens holds no phrase: expected 4 or more")
     found: list[Caption] = []
@@ -59,12 +63,13 @@ def captions(phrases: Sequence[str], tokens_of: TokensOf, max_tokens: int) -> tu
 
 
 def parts(phrases: Sequence[str], tokens_of: TokensOf, max_tokens: int) -> list[tuple[str, str]]:
-    """Every distinct phrase beside its text in lower case, or beside each of several pieces of `max_tokens` or fewer."""
+    """Return (phrase, text in lower case) for every distinct phrase; a long phrase has several texts of `max_tokens` or
+    fewer tokens."""
     return [(phrase, text) for phrase in dict.fromkeys(phrases) for text in _cut(phrase, tokens_of, max_tokens)]
 
 
 def scores(token_QT: Float[np.ndarray, "Q T"], caption: Caption) -> Float[np.ndarray, "Q P"]:
-    """Score of each of P pieces in each of Q boxes: that of its likeliest token."""
+    """Return the score of each piece in each box: the maximum over its tokens."""
     return np.stack([token_QT[:, piece.first_token : piece.last_token].max(axis=1) for piece in caption.pieces], axis=1)
 
 

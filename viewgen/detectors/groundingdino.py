@@ -1,8 +1,9 @@
-"""Grounding DINO by the groundingdino-py package: official checkpoints, pictures and phrases in, boxes out.
-Leaves out: the network itself (groundingdino_net.py). Loads torch: imported only when this kind is asked for.
+"""Load and run Grounding DINO from the groundingdino-py package, with its official checkpoints.
+Leaves out: the network itself (groundingdino_net.py), tiles (tiles.py). Imports torch: only load_detector() imports
+this module.
 
-Phrases are scored by their own tokens; the package's decoded phrases are never used, as they merge what was asked for.
-Shapes: B pictures of H x W pixels, Q queries, T tokens."""
+Phrases are scored by their own tokens; the package's decoded phrases are never used, as they merge phrases.
+Shapes: B images of H x W pixels, Q queries, T tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from viewgen.errors import ModelError
 MAX_TOKENS = 256
 OFFICIAL_FILES = {"swin-t": "groundingdino_swint_ogc.pth", "swin-b": "groundingdino_swinb_cogcoor.pth"}
 SPARE = frozenset({"label_enc.weight", "bert.embeddings.position_ids"})
-"""Weights of the official checkpoints that the network has no use for: training's, and a constant."""
+"""Weights of the official checkpoints without a place in the network: one for training, and a constant."""
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -37,22 +38,22 @@ _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 def load_groundingdino(
     config: DetectorConfig, architectures: Mapping[str, Architecture] = ARCHITECTURES
 ) -> TiledDetector:
-    """Load the detector, with the checkpoint and the tokenizer that the settings name.
+    """Load the checkpoint and the tokenizer that the settings name.
 
-    Raises ModelError when either is missing, or the checkpoint is not one of the named architecture."""
+    Raises ModelError when either is missing, or the checkpoint does not fit the named architecture."""
     device = device_of(config)
     path = _checkpoint_path(config)
     weights = _read_weights(path)
     architecture = architectures[config.architecture]
     net = architecture.built(_tokenizer(config.text_encoder, architecture))
     _fit(net, weights, path, config.architecture, architectures)
-    models = MappingProxyType({config.asked_model: hash_of([path])})
+    models = MappingProxyType({config.model_name: hash_of([path])})
     return TiledDetector(GroundingDinoNetwork(config, net.to(device), architecture, device, models), config)
 
 
 @dataclass(frozen=True, slots=True)
 class GroundingDinoNetwork:
-    """The network and how pictures and captions go into it."""
+    """Grounding DINO as a Network: pixels and captions in, hits out."""
 
     config: DetectorConfig
     net: Any
@@ -66,23 +67,23 @@ class GroundingDinoNetwork:
         return self.architecture.short_px
 
     @property
-    def least_px(self) -> int:
+    def min_px(self) -> int:
         return 1
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
         return read_size(width, height, self.architecture.short_px, self.architecture.long_px)
 
     def alike(self, look: Look) -> tuple[int, ...]:
-        return self.read_size(*look.size)  # then none is padded, which would change what is found in it
+        return self.read_size(*look.size)  # images of one size need no padding, which would change their boxes
 
     def captions(self, phrases: Sequence[str]) -> tuple[Caption, ...]:
         return captions(phrases, lambda text: offsets(self.net.tokenizer, text), MAX_TOKENS)
 
     def prepare(self, looks: Sequence[Look]) -> Float[Tensor, "B 3 H W"]:
-        """Normalised pixels, resized as the package does for evaluation."""
+        """Resize and normalise pixels as the package does for evaluation."""
         size = self.read_size(*looks[0].size)
-        pictures = (look.picture().resize(size, resample=2) for look in looks)
-        pixels = torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
+        images = (look.pixels().resize(size, resample=2) for look in looks)
+        pixels = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images])
         return (pixels / 255 - _MEAN) / _STD
 
     def read(self, looks: Sequence[Look], prepared: Float[Tensor, "B 3 H W"]) -> list[list[Hit]]:
@@ -97,7 +98,11 @@ class GroundingDinoNetwork:
 
 
 def read_size(width: int, height: int, short_px: int, long_px: int) -> tuple[int, int]:
-    """Width and height at which DETR and its kin read a picture: the shorter side given, the longer one at most."""
+    """Return width and height after DETR's resizing: the shorter side becomes short_px, unless the longer one would
+    exceed long_px.
+
+    read_size(640, 480, 800, 1333)    # (1066, 800)
+    """
     short, long = min(width, height), max(width, height)
     if long / short * short_px > long_px:
         short_px = max(1, round(long_px * short / long))
@@ -106,7 +111,7 @@ def read_size(width: int, height: int, short_px: int, long_px: int) -> tuple[int
 
 
 def corners(box_Q4: Float[np.ndarray, "Q 4"], width: int, height: int) -> Float[np.ndarray, "Q 4"]:
-    """Middle x and y, width and height as shares of a picture -> x0, y0, x1, y1 in its pixels."""
+    """Convert boxes from centre x and y, width and height, as shares of an image, to x0, y0, x1, y1 in its pixels."""
     middle_Q2, half_Q2 = box_Q4[:, :2], box_Q4[:, 2:] / 2
     shares_Q4 = np.concatenate([middle_Q2 - half_Q2, middle_Q2 + half_Q2], axis=1)
     pixels_Q4: Float[np.ndarray, "Q 4"] = shares_Q4 * np.array([width, height] * 2, dtype=shares_Q4.dtype)
@@ -114,13 +119,13 @@ def corners(box_Q4: Float[np.ndarray, "Q 4"], width: int, height: int) -> Float[
 
 
 def offsets(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, int]]:
-    """First and last character (outside) of each token of a text, special tokens left out."""
+    """Return (start, end) of each token in characters, end outside, without special tokens."""
     read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     return [(first, last) for first, last in read["offset_mapping"]]
 
 
 def _checkpoint_path(config: DetectorConfig) -> Path:
-    name = config.asked_model
+    name = config.model_name
     file = OFFICIAL_FILES[config.architecture]
     path = located(name, [file])
     if name.startswith(HUB):
@@ -149,7 +154,8 @@ def _fit(
     name: str,
     architectures: Mapping[str, Architecture],
 ) -> None:
-    """Load weights that fit exactly: load_state_dict(strict=False) alone would hide those of another architecture."""
+    """Load weights that fit exactly: load_state_dict(strict=False) alone would accept another architecture. Raises
+    ModelError."""
     wanted = net.state_dict(keep_vars=True)
     there = {id(value) for key, value in wanted.items() if key in weights}
     missing = [key for key, value in wanted.items() if key not in weights and id(value) not in there]
@@ -170,7 +176,7 @@ def _advice(weights: Mapping[str, Shaped[Tensor, "..."]], architectures: Mapping
 
 
 def _tokenizer(name: str, architecture: Architecture) -> PreTrainedTokenizerBase:
-    """BERT's, from a folder that holds its vocabulary."""
+    """Load BERT's tokenizer from a folder with its vocabulary. Raises ModelError for any other."""
     folder = located(name, ["vocab.txt", "tokenizer*.json", "special_tokens_map.json", "config.json"])
     try:
         has_kind = any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "config.json"))

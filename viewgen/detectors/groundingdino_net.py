@@ -1,7 +1,7 @@
-"""groundingdino-py's network under the transformers library of today, with random weights.
-Leaves out: checkpoints and pictures (groundingdino.py).
+"""Build groundingdino-py's network under the transformers library of today, with random weights.
+Leaves out: checkpoints and images (groundingdino.py).
 
-Three things of the package do not work as they are, and are mended from outside: its wrapper around BERT calls methods
+Three parts of the package are replaced from outside: its wrapper around BERT calls methods
 that transformers no longer has; it loads BERT's weights from the hub only to overwrite them by the checkpoint's; and its
 text layers mix up the masks of a batch whose captions differ (they repeat them head by head, torch wants them image by
 image). Shapes: B images, L tokens, D dimensions of the text encoder."""
@@ -40,20 +40,21 @@ class Architecture:
     dim_feedforward: int = 2048
     num_queries: int = 900
     short_px: int = 800
-    """Pictures are read with this shorter side, unless the longer one would then be above `long_px`."""
+    """Shorter side of an image after resizing, unless the longer one would exceed `long_px`."""
     long_px: int = 1333
     text: Mapping[str, int] = field(default_factory=dict)
-    """Configuration of BERT, where it is not bert-base-uncased."""
+    """Configuration of BERT where it differs from bert-base-uncased."""
 
     @property
     def vocabulary(self) -> int:
-        """Words that the text encoder knows."""
+        """Number of tokens in the text encoder's vocabulary."""
         return self.text.get("vocab_size", 30522)
 
     def built(self, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
-        """Build the network in evaluation mode on the CPU, with random weights. It reads {"pixels": B x 3 x H x W}
-        tensors of equal size and B captions, and gives pred_logits [B, Q, 256] and pred_boxes [B, Q, 4] (middle, size;
-        0 to 1)."""
+        """Build the network in evaluation mode on the CPU, with random weights.
+
+        In: a tensor [B, 3, H, W] and B captions. Out: pred_logits [B, Q, 256] and pred_boxes [B, Q, 4] (centre x and y,
+        width, height; 0 to 1)."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the package imports and calls what timm and torch have since moved
             return _built(self, tokenizer)
@@ -86,14 +87,14 @@ _SAME_IN_ALL = {
     "text_dropout": 0.0,
     "fusion_dropout": 0.0,
     "fusion_droppath": 0.1,
-    # These recompute in a backward pass, which never comes.
+    # Gradient checkpointing: there is no backward pass.
     "use_checkpoint": False,
     "use_transformer_ckpt": False,
 }
 
 
 class TextEncoder(nn.Module):
-    """BERT under the names that a checkpoint has for it, where words see only the words of their own phrase."""
+    """BERT under the names of the official checkpoints, with attention inside each phrase alone."""
 
     def __init__(self, bert_model: BertModel) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ class TextEncoder(nn.Module):
         position_ids: Int[Tensor, "B L"],
         token_type_ids: Int[Tensor, "B L"],
     ) -> dict[str, Float[Tensor, "B L D"]]:
-        """Apply the mask; True in it: this token sees that one."""
+        """Encode tokens under an attention mask: True where token i attends to token j."""
         hidden = self.embeddings(input_ids=input_ids, position_ids=position_ids, token_type_ids=token_type_ids)
         mask = torch.zeros(attention_mask.shape, dtype=hidden.dtype, device=hidden.device)
         mask = mask.masked_fill(~attention_mask, torch.finfo(hidden.dtype).min)[:, None]
@@ -159,12 +160,12 @@ def _built(architecture: Architecture, tokenizer: PreTrainedTokenizerBase) -> nn
 
 
 def _mask_image_by_image(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
-    """[B, L, L] -> [B * heads, L, L], the heads of one image side by side, as torch's attention wants them."""
+    """Repeat the mask [B, L, L] to [B * heads, L, L], all heads of an image in a row, as torch's attention reads it."""
     return args, {**kwargs, "src_mask": kwargs["src_mask"].repeat_interleave(layer.nhead, dim=0)}
 
 
 def _package() -> Any:  # noqa: ANN401 - a module without types
-    """groundingdino's module of that name, without what it would load to draw with (which needs OpenGL's library)."""
+    """Import groundingdino's module of that name, without its drawing part (which needs OpenGL's library)."""
     stand_in = ModuleType(_DRAWING)
     stand_in.COCOVisualizer = None  # type: ignore[attr-defined]
     put = _DRAWING not in sys.modules
@@ -180,7 +181,7 @@ def _package() -> Any:  # noqa: ANN401 - a module without types
 
 @contextmanager
 def _replaced(owner: Any, **values: Any) -> Iterator[None]:  # noqa: ANN401
-    """Attributes that stand for others until the end of the block."""
+    """Replace attributes of `owner` until the end of the block."""
     before = {name: getattr(owner, name) for name in values}
     try:
         for name, value in values.items():

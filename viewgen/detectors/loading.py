@@ -1,5 +1,5 @@
 """Find and hash a detector's files, and choose the device of its network.
-Leaves out: the networks themselves (groundingdino.py, transformers.py). Imports torch only to choose a device."""
+Leaves out: the networks themselves (groundingdino.py, transformers.py). Imports torch when a device is chosen."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ REMEDY = "Check the name and the network, or download it once and give its path.
 
 
 def located(name: str, wanted: Sequence[str]) -> Path:
-    """Find the file or folder that `name` stands for: a path, local-dir:PATH, embedded:NAME or hf-hub:OWNER/NAME, of
-    which the files that match a pattern in `wanted` are downloaded. Raises ModelError when there is none."""
+    """Return the file or folder of a model: a path, local-dir:PATH, embedded:NAME (shipped with viewgen) or
+    hf-hub:OWNER/NAME, of which the files that match a pattern in `wanted` are downloaded. Raises ModelError."""
     if name.startswith(EMBEDDED):
         return _embedded(name)
     if name.startswith(HUB):
@@ -35,7 +35,7 @@ def located(name: str, wanted: Sequence[str]) -> Path:
 
 
 def hash_of(paths: Sequence[Path]) -> str:
-    """sha256 in hex: of a single file its own, of several that of their hashes in the order of their names."""
+    """Return the SHA-256 of one file, or of the hashes of several in the order of their names, in hex."""
     hashes = []
     for path in sorted(paths):
         with path.open("rb") as file:
@@ -44,7 +44,7 @@ def hash_of(paths: Sequence[Path]) -> str:
 
 
 def device_of(config: DetectorConfig) -> torch.device:
-    """Return the device that the settings name. Raises ModelError when this machine has none such."""
+    """Return the device that the settings name. Raises ModelError when this machine lacks it."""
     import torch
 
     has_gpu = torch.cuda.is_available()
@@ -65,7 +65,7 @@ def device_of(config: DetectorConfig) -> torch.device:
 
 @contextmanager
 def reading(config: DetectorConfig, device: torch.device) -> Iterator[None]:
-    """Without gradient, in the precision that the settings name, and without warnings of the model libraries."""
+    """Run the block without gradient, in the precision of the settings, without warnings of the model libraries."""
     import torch
 
     auto = "float16" if device.type == "cuda" else "float32"

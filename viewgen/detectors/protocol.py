@@ -1,4 +1,4 @@
-"""The protocol of every detector, and the settings of those that are models.
+"""Define the protocol of detectors, and the settings of detection models.
 Leaves out: choosing a detector (__init__.py), finding regions with it (grounding/regions.py)."""
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ OFFICIAL = {
     "groundingdino": "hf-hub:ShilongLiu/GroundingDINO",
     "transformers": "hf-hub:IDEA-Research/grounding-dino-tiny",
 }
-"""Model that `model = ""` stands for, by library."""
+"""Library -> model of `model = ""`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """An image and what to look for in it."""
+    """An image and the phrases to detect in it."""
 
     image: Image.Image
     """RGB, upright."""
     phrases: tuple[str, ...]
     annotations: tuple[Annotation, ...] = ()
-    """Boxes that the source gives; models do not read them."""
+    """Boxes of the source; models ignore them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredBox:
-    """Place of a phrase, in pixels of the upright image."""
+    """A scored box for a phrase, in pixels of the upright image."""
 
     phrase: str
     box: Box
@@ -45,11 +45,11 @@ class ScoredBox:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds where phrases can be seen."""
+    """Finder of boxes for phrases."""
 
     @property
     def name(self) -> str:
-        """The source of its regions: annotated, groundingdino, transformers."""
+        """Source of its regions: annotated, groundingdino, transformers."""
         ...
 
     @property
@@ -58,9 +58,7 @@ class Detector(Protocol):
         ...
 
     def detect(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
-        """One entry per ask: the boxes of its phrases in the order asked, those of one phrase best first.
-
-        A phrase asked twice is answered once."""
+        """Return one entry per ask: the boxes of its distinct phrases in order, those of one phrase best first."""
         ...
 
 
@@ -109,6 +107,6 @@ class DetectorConfig:
         check_ranges(self)
 
     @property
-    def asked_model(self) -> str:
-        """The model's name, the official one where the settings name none."""
+    def model_name(self) -> str:
+        """Name of the model; the library's official one where the settings give none."""
         return self.model or OFFICIAL[self.library]

@@ -1,10 +1,10 @@
-"""A network that reads single pictures -> a detector: large images are searched as a whole and in overlapping tiles, all
-pictures of all asks are read in batches, and what is found twice is found once.
-Leaves out: the networks (groundingdino.py, zero_shot.py).
+"""Turn a network into a detector: search large images as a whole and in overlapping tiles, read the windows of all asks
+in batches, and merge boxes that are found twice.
+Leaves out: the networks (groundingdino.py, transformers.py), captions (captions.py).
 
-Boxes that a network gives are x0, y0, x1, y1 in pixels of its picture, not yet rounded. A box that ends where its tile
-was cut, inside the image, may be a piece of a thing: it gives way to a whole box that holds half of it, and is joined to
-what the neighbouring tile saw of it.
+Boxes of a network are x0, y0, x1, y1 in pixels of its window, not yet rounded. A box that ends where its tile was cut,
+inside the image, may be a piece of an object: a whole box that contains half of it replaces it; otherwise it is joined
+with the pieces in neighbouring tiles.
 Shapes: Q boxes of a network, P pieces of a caption, N boxes of a phrase."""
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ from viewgen.boxes import Box, clip, containment, overlap_area, union
 from viewgen.detectors.captions import Caption
 from viewgen.detectors.protocol import Ask, DetectorConfig, ScoredBox
 
-MOST_ASPECT = 10
-"""A picture is at most so many times as long as it is wide: of a narrower one too few cells are left to choose from."""
+MAX_ASPECT = 10
+"""Maximum of the longer side over the shorter one of a window; a narrower strip is padded, since too few cells would be
+left to choose from."""
 CUT_SHARE = 0.01
 """A box is cut when it ends within this share of a tile's side from where the tile was cut (1 px or more). Ours."""
 HELD_SHARE = 0.5
-"""A cut box gives way to a whole one that holds more than this share of it. Ours."""
+"""A whole box replaces a cut one when it contains more than this share of it. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One picture for a network: a window of an image, and the caption to find in it."""
+    """One input of a network: a window of an image, padded where it is small, and the caption to find in it."""
 
     image: Image.Image
     window: Box
     caption: Caption
-    least_px: int
-    """Its picture is at least so wide and so high."""
+    min_px: int
+    """Minimum width and height; a smaller window is padded."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of its picture: of the window, or more where that is small or a narrow strip."""
+        """Width and height in pixels: of the window, or more where that is small or a narrow strip."""
         width, height = self.window.width, self.window.height
-        least_width, least_height = ceil(height / MOST_ASPECT), ceil(width / MOST_ASPECT)
-        return max(width, least_width, self.least_px), max(height, least_height, self.least_px)
+        min_width, min_height = ceil(height / MAX_ASPECT), ceil(width / MAX_ASPECT)
+        return max(width, min_width, self.min_px), max(height, min_height, self.min_px)
 
-    def picture(self) -> Image.Image:
-        """Return the pixels of the window, at the upper left of a grey image where that is larger."""
+    def pixels(self) -> Image.Image:
+        """Return the window as an image; where it is padded, at the upper left of grey."""
         whole = (0, 0, *self.image.size) == self.window.as_tuple()
         cut = self.image if whole else self.image.crop(self.window.as_tuple())
         if cut.size == self.size:
@@ -62,7 +63,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A box that a network gives to a phrase."""
+    """A box of a network for a phrase, in pixels of the window."""
 
     phrase: str
     box: tuple[float, float, float, float]
@@ -71,13 +72,17 @@ class Hit:
 
 @runtime_checkable
 class Network(Protocol):
-    """Reads pictures. Made by the modules that load models."""
+    """Detection network that reads single windows."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Source of its regions."""
+        ...
 
     @property
-    def models(self) -> Mapping[str, str]: ...
+    def models(self) -> Mapping[str, str]:
+        """Model name -> sha256 of its weights file."""
+        ...
 
     @property
     def tile_px(self) -> int:
@@ -85,34 +90,34 @@ class Network(Protocol):
         ...
 
     @property
-    def least_px(self) -> int:
-        """Side of the smallest picture that it can read."""
+    def min_px(self) -> int:
+        """Side of the smallest square that it can read."""
         ...
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height, in pixels, at which a picture of this size is read."""
+        """Return width and height after the network's own resizing, in pixels."""
         ...
 
     def alike(self, look: Look) -> tuple[int, ...]:
-        """Return a key: looks with equal keys are read together, with the same answers as alone."""
+        """Return a key: looks with equal keys can share a batch without a change of their boxes."""
         ...
 
     def captions(self, phrases: Sequence[str]) -> tuple[Caption, ...]:
-        """Return the phrases in as many captions as they need."""
+        """Write the phrases into as many captions as they need."""
         ...
 
     def prepare(self, looks: Sequence[Look]) -> Any:  # noqa: ANN401 - each network's own tensors
-        """Prepare looks of one key for `read`; runs in another thread while the network reads."""
+        """Prepare looks of one key for `read`; called in another thread while the network reads."""
         ...
 
     def read(self, looks: Sequence[Look], prepared: Any) -> list[list[Hit]]:  # noqa: ANN401
-        """One entry per look; hits above the thresholds, in any order."""
+        """Return one entry per look: hits above the thresholds, in any order."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """A hit in pixels of its image."""
+    """A hit in pixels of the whole image. `cut`: it ends where its window was cut."""
 
     phrase: str
     box: Box
@@ -123,7 +128,7 @@ class _Sighting:
 
 @dataclass(frozen=True, slots=True)
 class TiledDetector:
-    """A network and how closely it looks."""
+    """Detector that searches images with a network, as a whole and in tiles."""
 
     network: Network
     config: DetectorConfig
@@ -137,7 +142,7 @@ class TiledDetector:
         return self.network.models
 
     def detect(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
-        """One entry per ask, as a Detector promises. An ask without phrases costs nothing."""
+        """Return one entry per ask, as Detector.detect(). An ask without phrases is not read."""
         seen: list[list[_Sighting]] = [[] for _ in asks]
         looks = [(number, look) for number, ask in enumerate(asks) for look in self._looks(ask)]
         for batch, hits in self._read(looks):
@@ -149,14 +154,14 @@ class TiledDetector:
         captions = self.network.captions(ask.phrases)
         windows = self.windows(ask.image.width, ask.image.height) if captions else ()
         return [
-            Look(image=ask.image, window=window, caption=caption, least_px=self.network.least_px)
+            Look(image=ask.image, window=window, caption=caption, min_px=self.network.min_px)
             for caption in captions
             for window in windows
         ]
 
     def windows(self, width: int, height: int) -> tuple[Box, ...]:
-        """Return the whole image and, where the network would shrink it or the settings name a smaller tile, its
-        tiles."""
+        """Return the whole image and its tiles; no tiles where the network would not shrink the image and the settings
+        name no smaller tile."""
         whole, side = Box(0, 0, width, height), self.config.tile_px or self.network.tile_px
         read_width, read_height = self.network.read_size(width, height)
         shrunk = read_width < width or read_height < height
@@ -167,7 +172,7 @@ class TiledDetector:
     def _read(self, looks: Sequence[tuple[int, Look]]) -> Iterator[tuple[list[tuple[int, Look]], list[list[Hit]]]]:
         batches = list(self._batches(looks))
         with ThreadPoolExecutor(1) as pool:
-            # Pictures are cut and resized while the network reads the batch before.
+            # Windows are cut and resized while the network reads the batch before.
             ahead = pool.submit(self.network.prepare, [look for _, look in batches[0]]) if batches else None
             for number, batch in enumerate(batches):
                 assert ahead is not None
@@ -196,8 +201,8 @@ class TiledDetector:
 def hits(
     caption: Caption, box_Q4: Float[np.ndarray, "Q 4"], score_QP: Float[np.ndarray, "Q P"], config: DetectorConfig
 ) -> list[Hit]:
-    """Q boxes with the scores of the caption's P pieces -> those above both thresholds, as Grounding DINO applies them:
-    a box is kept for its likeliest piece, and belongs to each piece that is likely enough."""
+    """Apply both thresholds as Grounding DINO does: a box is kept when its best piece reaches box_threshold, and is a hit
+    for each piece that reaches text_threshold."""
     kept_QP = (score_QP.max(axis=1, keepdims=True) >= config.box_threshold) & (score_QP >= config.text_threshold)
     kept_QP &= np.isfinite(box_Q4).all(axis=1, keepdims=True)  # half precision may overflow
     return [
@@ -207,15 +212,15 @@ def hits(
 
 
 def tile_grid(width: int, height: int, side: int, overlap: float) -> tuple[Box, ...]:
-    """Tiles of equal size, row by row, evenly spaced from edge to edge; neighbours share `overlap` of a side or more.
+    """Return tiles of equal size, row by row, evenly spaced from edge to edge, no wider or higher than the image.
 
-    A tile is no wider or higher than the image."""
+    Neighbours share `overlap` of a side or more."""
     columns, rows = _starts(width, side, overlap), _starts(height, side, overlap)
     return tuple(Box(x, y, x + min(side, width), y + min(side, height)) for y in rows for x in columns)
 
 
 def merge(phrase: str, sightings: Sequence[_Sighting], nms_iou: float) -> list[ScoredBox]:
-    """Merge the sightings of one phrase in all windows of an image: each object once, best first."""
+    """Merge the sightings of one phrase in all windows of an image: one box per object, best first."""
     whole = suppress([_scored(phrase, s.box, s.score) for s in sightings if not s.cut], nms_iou)
     cut = [
         sighting
@@ -226,7 +231,9 @@ def merge(phrase: str, sightings: Sequence[_Sighting], nms_iou: float) -> list[S
 
 
 def suppress(boxes: Sequence[ScoredBox], nms_iou: float) -> list[ScoredBox]:
-    """Best first, without those that overlap a better one by an IoU above `nms_iou`; of equals the first stays."""
+    """Apply non-maximum suppression: best first, without boxes that overlap a better one by an IoU above `nms_iou`.
+
+    Of equal scores the first wins."""
     best_first = sorted(boxes, key=lambda one: -one.score)
     iou_NN = pairwise_iou(np.array([one.box.as_tuple() for one in best_first], dtype=int).reshape(-1, 4))
     kept: list[int] = []
@@ -237,17 +244,17 @@ def suppress(boxes: Sequence[ScoredBox], nms_iou: float) -> list[ScoredBox]:
 
 
 def pairwise_iou(box_N4: Int[np.ndarray, "N 4"]) -> Float[np.ndarray, "N N"]:
-    """Overlap over union of all pairs of boxes, 0 to 1."""
-    least_NN2 = np.minimum(box_N4[:, None, 2:], box_N4[None, :, 2:])
-    most_NN2 = np.maximum(box_N4[:, None, :2], box_N4[None, :, :2])
-    shared_NN = np.clip(least_NN2 - most_NN2, 0, None).prod(axis=2)
+    """Compute the IoU of all pairs of boxes, 0 to 1."""
+    far_NN2 = np.minimum(box_N4[:, None, 2:], box_N4[None, :, 2:])
+    near_NN2 = np.maximum(box_N4[:, None, :2], box_N4[None, :, :2])
+    shared_NN = np.clip(far_NN2 - near_NN2, 0, None).prod(axis=2)
     area_N = (box_N4[:, 2:] - box_N4[:, :2]).prod(axis=1)
     iou_NN: Float[np.ndarray, "N N"] = shared_NN / (area_N[:, None] + area_N[None, :] - shared_NN)
     return iou_NN
 
 
 def _joined(cut: Sequence[_Sighting]) -> list[tuple[Box, float]]:
-    """Pieces that overlap and were seen in different windows are one thing, as likely as its likeliest piece."""
+    """Join pieces that overlap and come from different windows into one object, with the score of its best piece."""
     things: list[list[_Sighting]] = []
     for piece in cut:
         touching = [t for t in things if any(p.window != piece.window and overlap_area(p.box, piece.box) for p in t)]

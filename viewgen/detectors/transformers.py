@@ -1,8 +1,9 @@
-"""Zero-shot detectors of the transformers library: Grounding DINO, MM-Grounding-DINO, OWLv2 (and OWL-ViT).
-Leaves out: detectors of a fixed list of classes. Loads torch: imported only when this kind is asked for.
+"""Load and run zero-shot detectors of the transformers library: Grounding DINO, MM-Grounding-DINO, OWLv2 (and OWL-ViT).
+Leaves out: detectors of a fixed list of classes, tiles (tiles.py). Imports torch: only load_detector()
+imports this module.
 
-Boxes come from each model's official post-processing. What they show does not: the labels that Grounding DINO's decodes
-merge phrases and leak special tokens, so its phrases are scored by their own tokens; OWLv2's are numbers of queries.
+Boxes come from each model's official post-processing, labels do not: Grounding DINO's decoded labels merge phrases and
+leak special tokens, so its phrases are scored by their own tokens; OWLv2's labels are numbers of queries.
 Shapes: Q boxes, P phrases or pieces of such, T tokens."""
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ FILES = ("*.json", "*.txt", "*.safetensors")
 
 
 def load_zero_shot(config: DetectorConfig) -> TiledDetector:
-    """Load the detector that the settings name. Raises ModelError when its folder is missing, incomplete or other."""
+    """Load the model that the settings name. Raises ModelError when its folder is missing, incomplete or of another model
+    type."""
     device = device_of(config)
-    folder = located(config.asked_model, FILES)
+    folder = located(config.model_name, FILES)
     family = _family(folder)
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights:
@@ -57,13 +59,13 @@ def load_zero_shot(config: DetectorConfig) -> TiledDetector:
             raise ModelError(f"{folder}: does not load as a {family} model: {first_line(error)}.") from error
     _refuse_random(folder, report)
     kind = GroundedNetwork if family in GROUNDED else QueriedNetwork
-    models = MappingProxyType({config.asked_model: hash_of(weights)})
+    models = MappingProxyType({config.model_name: hash_of(weights)})
     return TiledDetector(kind(config, net.eval().to(device), processor, device, models), config)
 
 
 @dataclass(frozen=True, slots=True)
 class _Network:
-    """Reading, batching and post-processing that all families share."""
+    """Reading and post-processing of all families."""
 
     config: DetectorConfig
     net: Any
@@ -74,7 +76,7 @@ class _Network:
 
     @property
     def size(self) -> Mapping[str, int]:
-        """As transformers writes it: shortest_edge and longest_edge, or height and width."""
+        """Size of the image processor: shortest_edge and longest_edge, or height and width."""
         return dict(self.processor.image_processor.size)
 
     @property
@@ -94,13 +96,13 @@ class _Network:
 
 @dataclass(frozen=True, slots=True)
 class GroundedNetwork(_Network):
-    """Grounding DINO and MM-Grounding-DINO: a caption of many phrases."""
+    """Grounding DINO and MM-Grounding-DINO as a Network: one caption of many phrases per window."""
 
     @property
-    def least_px(self) -> int:
+    def min_px(self) -> int:
         if self.processor.image_processor.do_resize:
             return 1
-        # Its finest cells are of 8 px, and it wants at least one for each query.
+        # Its finest cells are of 8 px, and it needs one or more for each query.
         return CELL_PX * ceil(sqrt(self.net.config.num_queries))
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
@@ -112,14 +114,14 @@ class GroundedNetwork(_Network):
         return size["width"], size["height"]
 
     def alike(self, look: Look) -> tuple[int, ...]:
-        return self.read_size(*look.size)  # then none is padded, which would change what is found in it
+        return self.read_size(*look.size)  # images of one size need no padding, which would change their boxes
 
     def captions(self, phrases: Sequence[str]) -> tuple[Caption, ...]:
         return captions(phrases, lambda text: offsets(self.processor.tokenizer, text), self.net.config.max_text_len)
 
     def prepare(self, looks: Sequence[Look]) -> Any:  # noqa: ANN401
-        pictures, texts = [look.picture() for look in looks], [look.caption.text for look in looks]
-        return self.processor(images=pictures, text=texts, padding="longest", return_tensors="pt")
+        images, texts = [look.pixels() for look in looks], [look.caption.text for look in looks]
+        return self.processor(images=images, text=texts, padding="longest", return_tensors="pt")
 
     def read(self, looks: Sequence[Look], prepared: Any) -> list[list[Hit]]:  # noqa: ANN401
         # All boxes and no words: thresholds are applied to the scores of the phrases instead.
@@ -135,30 +137,32 @@ class GroundedNetwork(_Network):
 
 @dataclass(frozen=True, slots=True)
 class QueriedNetwork(_Network):
-    """OWLv2 and OWL-ViT: each phrase is a query of its own, and each box belongs to one of them."""
+    """OWLv2 and OWL-ViT as a Network: each phrase is a query, and each box belongs to one query."""
 
     @property
-    def least_px(self) -> int:
+    def min_px(self) -> int:
         return 1
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
-        # OWLv2 pads a picture to a square and shrinks that, OWL-ViT squeezes it: both read every picture at one size.
+        # OWLv2 pads an image to a square and shrinks that, OWL-ViT squeezes it: both read every image at one size.
         return self.size["width"], self.size["height"]
 
     def alike(self, look: Look) -> tuple[int, ...]:
         return (len(look.caption.pieces),)  # fewer queries would be filled up by empty ones, which win boxes
 
     def captions(self, phrases: Sequence[str]) -> tuple[Caption, ...]:
-        most = self.net.config.text_config.max_position_embeddings - 2
-        queries = parts(phrases, lambda text: offsets(self.processor.tokenizer, text), most)
+        max_tokens = self.net.config.text_config.max_position_embeddings - 2
+        queries = parts(phrases, lambda text: offsets(self.processor.tokenizer, text), max_tokens)
         pieces = tuple(Piece(phrase=phrase, text=text, first_token=0, last_token=0) for phrase, text in queries)
         return (Caption(text="", pieces=pieces),) if pieces else ()
 
     def prepare(self, looks: Sequence[Look]) -> Any:  # noqa: ANN401
-        most = self.net.config.text_config.max_position_embeddings
-        pictures = [look.picture() for look in looks]
+        max_length = self.net.config.text_config.max_position_embeddings
+        images = [look.pixels() for look in looks]
         texts = [[piece.text for piece in look.caption.pieces] for look in looks]
-        return self.processor(images=pictures, text=texts, padding="max_length", max_length=most, return_tensors="pt")
+        return self.processor(
+            images=images, text=texts, padding="max_length", max_length=max_length, return_tensors="pt"
+        )
 
     def read(self, looks: Sequence[Look], prepared: Any) -> list[list[Hit]]:  # noqa: ANN401
         _, found = self._found(looks, prepared, threshold=self.config.box_threshold)
@@ -174,10 +178,13 @@ class QueriedNetwork(_Network):
 
 
 def _family(folder: Path) -> str:
-    """Return the model type that config.json names. Raises ModelError when it is not one of ours."""
+    """Return the model type in config.json. Raises ModelError for any that is not supported here."""
     config = folder / "config.json"
     if not folder.is_dir():
-        raise ModelError(f"{folder}: is a file. Kind transformers wants a folder; for a checkpoint say groundingdino.")
+        raise ModelError(
+            f"{folder}: is a file. Library transformers needs a folder; for a checkpoint set detector.library "
+            "to groundingdino."
+        )
     if not config.is_file():
         raise ModelError(f"{folder}: holds no config.json. Expected a folder in transformers' format.")
     try:
@@ -191,8 +198,7 @@ def _family(folder: Path) -> str:
 
 
 def _refuse_random(folder: Path, report: Mapping[str, Any]) -> None:
-    """Refuse weights that are missing or of another shape: transformers would fill them in at random, with a warning
-    at most."""
+    """Refuse weights that are missing or of another shape, which transformers fills in at random with a warning."""
     missing = sorted(report["missing_keys"])
     other = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
     counts = ((missing, "missing"), (other, "of another shape"))
@@ -203,7 +209,7 @@ def _refuse_random(folder: Path, report: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and reports of transformers: what matters in them is raised."""
+    """Silence the progress bars and reports of transformers; their faults are raised as ModelError."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

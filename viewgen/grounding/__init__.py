@@ -1,4 +1,4 @@
-"""Grounding: from a question's phrases to its evidence.
+"""Ground the phrases of a question in its image: find regions, choose the evidence.
 
 In: decoded images, phrases, a detector and a retriever. Out: scored regions, and the evidence chosen from them, or an
 abstention with its reason."""

@@ -1,5 +1,5 @@
-"""Regions -> the evidence: the box, or the boxes, that a positive view must show, or an abstention with its reason. Pure.
-Leaves out: finding regions (regions.py), cutting views (views.py). Boxes are pixels of the upright image."""
+"""Choose the evidence among regions: the box, or the boxes, that a positive view must show; or abstain. Pure.
+Leaves out: finding regions (regions.py), cutting views (views/cutting.py). Boxes are pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from viewgen.records import Evidence, Phrase, Region, Rejection
 from viewgen.settings import STRICT, Range, check_ranges
 
 COUNTING = "counting"
-"""The rule of phrases that ask for every instance of a thing."""
-HALF = 0.5
-"""Boxes that share less of the smaller one are two places."""
+"""Rule of phrases that stand for every instance of a class."""
+SAME_PLACE = 0.5
+"""Minimum overlap, as a share of the smaller one, of two boxes at the same place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +74,18 @@ def choose_evidence(
     height_px: int,
     config: EvidenceConfig,
 ) -> Evidence | Rejection:
-    """Choose boxes around the accepted regions of every phrase, near ones joined; or a Rejection: no_region, ambiguous,
-    disagree, too_large or too_thin.
+    """Choose boxes around the accepted regions of every phrase, near ones joined, in pixels of the upright image.
 
-    Every phrase needs a region: half of a relation is not evidence for it."""
-    asked: dict[str, Phrase] = {}
+    Return a Rejection of stage `evidence` when that fails: no_region, ambiguous, disagree, too_large or too_thin. Every
+    phrase needs a region: half of a relation is not evidence for it.
+
+    evidence = choose_evidence(find_phrases(text), regions, image.width, image.height, EvidenceConfig())
+    """
+    by_text: dict[str, Phrase] = {}
     for phrase in phrases:
-        asked.setdefault(phrase.text, phrase)
+        by_text.setdefault(phrase.text, phrase)
     accepted: list[Region] = []
-    for phrase in asked.values():
+    for phrase in by_text.values():
         chosen = _accepted(phrase, [region for region in regions if region.phrase == phrase.text], config)
         if isinstance(chosen, Rejection):
             return chosen
@@ -95,13 +98,13 @@ def choose_evidence(
 
 
 def _accepted(phrase: Phrase, regions: Sequence[Region], config: EvidenceConfig) -> Sequence[Region] | Rejection:
-    """Return the regions that show the phrase, or the rejection. Within each source regions are best first."""
+    """Return the accepted regions of a phrase, or the rejection. Within each source regions are best first."""
     annotated = [region for region in regions if region.source == "annotated"]
     tiles = [region for region in regions if region.source == "retrieval"]
     boxes = [region for region in regions if region.source not in {"annotated", "retrieval"}]
     if annotated:
         return [region for region in annotated if region.rank == 0]
-    if boxes or (tiles and tiles[0].agreement is not None):  # an agreement says that a detector was asked as well
+    if boxes or (tiles and tiles[0].agreement is not None):  # tiles have an agreement when a detector ran as well
         return _detected(phrase, boxes, tiles, config)
     return tiles[:1] if _stands_out(tiles, config) else _nothing(phrase, tiles, "margin", config.min_margin)
 
@@ -109,7 +112,7 @@ def _accepted(phrase: Phrase, regions: Sequence[Region], config: EvidenceConfig)
 def _detected(
     phrase: Phrase, boxes: Sequence[Region], tiles: Sequence[Region], config: EvidenceConfig
 ) -> Sequence[Region] | Rejection:
-    """Choose among the boxes of a detector, with the tiles of retrieval where there are any."""
+    """Choose among the boxes of a detector, with the tiles of retrieval, if any."""
     seen = [box for box in boxes if box.score >= config.min_score]
     stands_out = _stands_out(tiles, config)
     if not seen:
@@ -139,13 +142,13 @@ def _stands_out(tiles: Sequence[Region], config: EvidenceConfig) -> bool:
 
 
 def _conflicts(box: Region, best: Region, config: EvidenceConfig) -> bool:
-    """Return True when a box scores about as high as the best one and neither covers the other."""
+    """Return True for a box that scores about as high as the best one and lies at another place."""
     is_near = config.ambiguity > 0 and round(best.score - box.score, 4) <= config.ambiguity
-    return is_near and _shared(box.box, best.box) < HALF
+    return is_near and _shared(box.box, best.box) < SAME_PLACE
 
 
 def _backed(rivals: Sequence[Region], tiles: Sequence[Region], config: EvidenceConfig) -> list[Region]:
-    """Return the boxes of a detector that retrieval backs: where its best region lies, or else any of them."""
+    """Return the boxes of a detector at the place of retrieval's best region; without one, at the place of any region."""
     by_tile = [[box for box in rivals if _shared(box.box, tile.box) >= config.min_agreement] for tile in tiles]
     return by_tile[0] or [box for box in rivals if any(box in found for found in by_tile)]
 
@@ -155,11 +158,11 @@ def _shared(a: Box, b: Box) -> float:
     return overlap_area(a, b) / min(a.area, b.area)
 
 
-def _nothing(phrase: Phrase, found: Sequence[Region], measure: str, least: float) -> Rejection:
+def _nothing(phrase: Phrase, found: Sequence[Region], measure: str, minimum: float) -> Rejection:
     if not found:
         return _rejection("no_region", f"no region was found for {phrase.text!r}")
     best = f"the best region for {phrase.text!r} has {measure} {found[0].score:.4g}"
-    return _rejection("no_region", f"{best}, below min_{measure} {least:g}")
+    return _rejection("no_region", f"{best}, below min_{measure} {minimum:g}")
 
 
 def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box:
@@ -172,8 +175,8 @@ def _pad(box: Box, width_px: int, height_px: int, config: EvidenceConfig) -> Box
 
 
 def _on_grid(span: tuple[int, int], inner: tuple[int, int], length_px: int, grid_px: int) -> tuple[int, int]:
-    """Return as many cells as the span needs, from the line nearest to its start, and those that the inner one needs
-    too."""
+    """Return the span widened to whole cells of the grid, with the number of cells that its length needs, placed nearest
+    to its centre, and with all cells of the inner span."""
     num_cells = math.ceil((span[1] - span[0]) / grid_px)
     first = (sum(span) - num_cells * grid_px + grid_px) // (2 * grid_px)
     first = min(first, math.ceil(length_px / grid_px) - num_cells, inner[0] // grid_px)
@@ -182,7 +185,7 @@ def _on_grid(span: tuple[int, int], inner: tuple[int, int], length_px: int, grid
 
 
 def _joined(boxes: Sequence[Box], image_area: int, config: EvidenceConfig) -> list[Box]:
-    """Join boxes that lie near enough into the box around them."""
+    """Join near boxes into the box around them, until no two are near enough."""
     for a, b in combinations(boxes, 2):
         both = union((a, b))
         fits = both.area <= config.max_share * image_area or math.isinf(config.join_growth)

@@ -2,8 +2,8 @@
 similar, boxes of a detector, or the last two together with their agreement.
 Leaves out: the choice of the evidence (evidence.py). Boxes are pixels of the upright image.
 
-A finder is asked for several images at once, each with all of its questions, so that a model reads full batches and every
-image once."""
+A finder takes several images at once, each with all of its questions, so that a model reads full batches and every image
+once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from viewgen.retrieval.tiles import TileIndex
 from viewgen.settings import STRICT, Range, check_ranges
 
 QuestionPhrases = tuple[Question, tuple[Phrase, ...]]
-"""A question and the phrases found in it."""
+"""A question with its phrases."""
 Method = Literal["annotated", "retrieval", "detector", "fused"]
 
 
@@ -51,11 +51,11 @@ class RegionsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageQuery:
-    """An image and all that is asked about it."""
+    """An image with all of its questions."""
 
     image: Image.Image
     """RGB, upright."""
-    asked: tuple[QuestionPhrases, ...]
+    questions: tuple[QuestionPhrases, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +63,14 @@ class ImageRegions:
     """Regions of all questions about one image."""
 
     regions: tuple[tuple[Region, ...], ...]
-    """One entry per asked question: for each of its phrases the detector's or source's boxes, then the tiles."""
+    """One entry per question: for each of its phrases the boxes of detector or source, then the tiles of retrieval."""
     index: TileIndex | None = None
-    """The image's tiles; None where no retrieval model is at work."""
+    """The image's tiles; None without a retrieval model."""
 
 
 @runtime_checkable
 class RegionFinder(Protocol):
-    """Finds regions for all questions about some images."""
+    """Finder of regions for the phrases of questions."""
 
     @property
     def models(self) -> Mapping[str, str]:
@@ -79,22 +79,22 @@ class RegionFinder(Protocol):
 
     @property
     def detector(self) -> Detector | None:
-        """A model that can also be asked about views; None where there is none."""
+        """Detection model, which also reads views for the audit; None without one."""
         ...
 
     @property
     def retriever(self) -> Retriever | None:
-        """None where no retrieval model is at work."""
+        """Retrieval model; None without one."""
         ...
 
     def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
-        """One entry per image, in order; a phrase without a region has none in it."""
+        """Return one entry per image, in order. A phrase may have no region."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finder:
-    """The finder of every kind: what it is made of says what it does."""
+    """Finder for every method of the settings, with the models that the method needs."""
 
     config: RegionsConfig
     detector: Detector | None = None
@@ -102,28 +102,32 @@ class Finder:
 
     @property
     def models(self) -> Mapping[str, str]:
+        """Model name -> sha256 of its weights file, for detector and retriever."""
         sources = [source for source in (self.detector, self.retriever) if source]
         return MappingProxyType({name: sha256 for source in sources for name, sha256 in source.models.items()})
 
     def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
+        """Return one entry per image, in order, as RegionFinder.find()."""
         indexes = self.retriever.index([each.image for each in images]) if self.retriever else [None] * len(images)
         boxes = iter(self._detected(images))
         return [
             ImageRegions(
-                regions=tuple(self._regions(question, phrases, next(boxes), index) for question, phrases in each.asked),
+                regions=tuple(
+                    self._regions(question, phrases, next(boxes), index) for question, phrases in each.questions
+                ),
                 index=index,
             )
             for each, index in zip(images, indexes, strict=True)
         ]
 
     def _detected(self, images: Sequence[ImageQuery]) -> list[tuple[ScoredBox, ...]]:
-        """Return the boxes for each question in turn; none where tiles alone are searched."""
-        questions = [(each, question, phrases) for each in images for question, phrases in each.asked]
+        """Return the boxes of each question in turn; no boxes for the method `retrieval`."""
+        questions = [(each, question, phrases) for each in images for question, phrases in each.questions]
         if self.config.method == "retrieval":
             return [()] * len(questions)
         if self.config.method != "annotated" and self.config.caption == "image":
-            found = self._ask([Ask(image=each.image, phrases=_texts(each.asked)) for each in images])
-            return [boxes for boxes, each in zip(found, images, strict=True) for _ in each.asked]
+            found = self._ask([Ask(image=each.image, phrases=_texts(each.questions)) for each in images])
+            return [boxes for boxes, each in zip(found, images, strict=True) for _ in each.questions]
         return self._ask(
             [
                 Ask(image=each.image, phrases=_texts([(question, phrases)]), annotations=question.annotations)
@@ -132,7 +136,7 @@ class Finder:
         )
 
     def _ask(self, asks: Sequence[Ask]) -> list[tuple[ScoredBox, ...]]:
-        """Run the detector on the images that have a phrase."""
+        """Run the detector on the asks that have phrases."""
         detector = AnnotatedBoxes() if self.config.method == "annotated" else self.detector
         assert detector is not None, f"regions of method {self.config.method} need a detector"
         answers = iter(detector.detect([ask for ask in asks if ask.phrases]))
@@ -155,8 +159,8 @@ class Finder:
         return tuple(found)
 
     def _instances(self, source: str, boxes: Sequence[ScoredBox]) -> tuple[Region, ...]:
-        """Turn a phrase's boxes into regions: all those of the source, one per object of a detector."""
-        kept = boxes if source == "annotated" else distinct(boxes, self.config.instance_iou)
+        """Turn a phrase's boxes into regions: every box of the source, one per object of a detector."""
+        kept = boxes if source == "annotated" else without_overlaps(boxes, self.config.instance_iou)
         return tuple(
             Region(
                 phrase=one.phrase,
@@ -171,8 +175,8 @@ class Finder:
         )
 
 
-def distinct(boxes: Sequence[ScoredBox], max_iou: float) -> list[ScoredBox]:
-    """Return the boxes, best first, without those that overlap a better one by more than max_iou."""
+def without_overlaps(boxes: Sequence[ScoredBox], max_iou: float) -> list[ScoredBox]:
+    """Return the boxes, best first, without those that overlap a better one by an IoU above max_iou."""
     kept: list[ScoredBox] = []
     for box in sorted(boxes, key=lambda one: -one.score):
         if all(iou(box.box, other.box) <= max_iou for other in kept):
@@ -181,7 +185,7 @@ def distinct(boxes: Sequence[ScoredBox], max_iou: float) -> list[ScoredBox]:
 
 
 def _with_agreement(regions: Sequence[Region], others: Sequence[Region]) -> tuple[Region, ...]:
-    """Return the regions with their agreement: largest IoU with a region of the other source, 0 where that has none."""
+    """Return the regions with their agreement: the largest IoU with a region of the other source, 0 without one."""
 
     def agreement(box: Box) -> float:
         return round(max((iou(box, other.box) for other in others), default=0.0), 4)
@@ -189,8 +193,8 @@ def _with_agreement(regions: Sequence[Region], others: Sequence[Region]) -> tupl
     return tuple(replace(region, agreement=agreement(region.box)) for region in regions)
 
 
-def _texts(asked: Sequence[QuestionPhrases]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(phrase.text for _, phrases in asked for phrase in phrases))
+def _texts(questions: Sequence[QuestionPhrases]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(phrase.text for _, phrases in questions for phrase in phrases))
 
 
 def region_finder(
@@ -200,8 +204,15 @@ def region_finder(
     *,
     needs_tiles: bool = False,
 ) -> Finder:
-    """Load the finder of the settings; `needs_tiles` loads the retrieval model where regions alone would not.
-    Raises ModelError when a model cannot be loaded."""
+    """Load the finder of the settings. `needs_tiles`: load the retrieval model even for methods without it.
+
+    Raises ModelError when a model cannot be loaded.
+
+    finder = region_finder(RegionsConfig(method="retrieval"), RetrievalConfig(model="embedded:drawn-clip"))
+    question = Question(question_id="q", image_path="a.png", text="Is the red bus full?")
+    (found,) = finder.find([ImageQuery(image=image, questions=((question, find_phrases(question.text)),))])
+    found.regions[0]    # regions of the first question
+    """
     detects = regions.method in {"detector", "fused"}
     return Finder(
         config=regions,

@@ -1,4 +1,4 @@
-"""Phrases: find the words of a question that name something worth looking for in the image.
+"""Find the phrases of a question: words that name a thing which the image may show.
 
 In: questions. Out: Phrase records. One file per finder (rules, spaCy, a language model); a finder that needs a library or
 a server is imported when it is loaded."""
@@ -16,7 +16,7 @@ __all__ = ["PhraseFinder", "PhrasesConfig", "find_phrases", "phrase_finder"]
 
 
 class RulesFinder:
-    """The rules, as a finder."""
+    """Finder of the rules (rules.py). Uses no model."""
 
     @property
     def models(self) -> Mapping[str, str]:
@@ -27,14 +27,19 @@ class RulesFinder:
 
 
 def phrase_finder(config: PhrasesConfig) -> PhraseFinder:
-    """Load the finder that the settings name. Raises ModelError when its library, model or endpoint is not there as it
-    should be, and SettingsError when the variable that should hold its key is not set."""
+    """Load the finder that the settings name.
+
+    Raises ModelError when its library or model is missing, and SettingsError when the environment variable of the
+    endpoint's key is not set.
+
+    phrase_finder(PhrasesConfig()).find(["What is on the red sign?"])[0][0].text    # "the red sign"
+    """
     if config.method == "rules":
         return RulesFinder()
     if config.method == "spacy":
-        from viewgen.phrases.parsed import load_parser
+        from viewgen.phrases.spacy import load_spacy
 
-        return load_parser(config)
+        return load_spacy(config)
     if config.base_url:
         from viewgen.phrases.chat import ChatFinder
 

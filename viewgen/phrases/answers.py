@@ -1,5 +1,5 @@
-"""Write the prompt for a language model, and read its answer: phrases that stand in the question, or nothing. Pure.
-Leaves out: reaching the model (chat.py, local.py)."""
+"""Write the prompt for a language model, and parse its answer into phrases of the question. Pure.
+Leaves out: running the model (chat.py, local.py)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ Question: {question}
 
 
 def prompt_for(question: str) -> str:
-    """Return the whole prompt of a question."""
+    """Return the prompt for a question."""
     return PROMPT.replace("{question}", question.strip())
 
 
-def phrases_in(answer: str, question: str, most: int) -> tuple[Phrase, ...]:
-    """Return the strings of the answer's last JSON list that stand in the question as whole words, outside options and
-    instructions: at most `most`, in the order of the question. Strings that the question lacks are left out."""
+def phrases_in(answer: str, question: str, max_phrases: int) -> tuple[Phrase, ...]:
+    """Parse the last JSON list of an answer: its strings that occur in the question as whole words, outside options and
+    instructions, in the order of the question and at most `max_phrases`. All other strings are left out.
+
+    phrases_in('["the red bus"]', "Is the red bus full?", 4)    # one phrase, question[3:14]
+    """
     shown = hide(question)
     found = [phrase for text in _listed(answer) for phrase in _placed(text, question, shown)]
-    return distinct(sorted(found, key=lambda phrase: (phrase.start, phrase.end)))[:most]
+    return distinct(sorted(found, key=lambda phrase: (phrase.start, phrase.end)))[:max_phrases]
 
 
 def _listed(answer: str) -> list[str]:

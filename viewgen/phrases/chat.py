@@ -1,5 +1,5 @@
-"""Phrases from a language model behind an OpenAI-compatible endpoint, several questions at a time.
-Leaves out: what it is asked and what an answer is worth (answers.py). Follows no redirect: a key goes nowhere else."""
+"""Find phrases with a language model behind an OpenAI-compatible endpoint, several questions at a time.
+Leaves out: the prompt and the parsing of answers (answers.py). Follows no redirect: the key goes to no other host."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from viewgen.phrases.config import PhrasesConfig
 from viewgen.records import Phrase
 
 _BUSY = frozenset({408, 429, 500, 502, 503, 504, 529})
-_LONGEST_WAIT_S = 60.0
-_MOST_BYTES = 4_000_000
+_MAX_WAIT_S = 60.0
+_MAX_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """A response: a status of 0 means that none came, and the text then says why."""
+    """A response. Status 0: there was none, and `text` is the reason."""
 
     status: int
     text: str
     wait_s: float | None = None
-    """Seconds to wait, by the endpoint."""
+    """Seconds to wait, from the endpoint's Retry-After."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatFinder:
-    """Asks an endpoint. A question that is asked twice is sent once."""
+    """Finder that sends each distinct question to an endpoint once."""
 
     config: PhrasesConfig
     key: str = field(repr=False)
 
     @classmethod
     def at(cls, config: PhrasesConfig) -> ChatFinder:
-        """Make a finder without sending anything. Raises SettingsError when the variable that should hold the key does
-        not."""
+        """Create a finder; nothing is sent yet. Raises SettingsError when the environment variable of the key is not set
+        or its value cannot be sent."""
         key = os.environ.get(config.key_env, "").strip() if config.key_env else ""
         if config.key_env and not key:
             raise SettingsError(f"phrases.key_env is {config.key_env!r}: no such variable is set. Set it to the key.")
@@ -58,18 +58,18 @@ class ChatFinder:
         return MappingProxyType({f"{self.config.model} at {self.config.base_url}": "unknown"})
 
     def find(self, questions: Sequence[str]) -> list[tuple[Phrase, ...]]:
-        """Return the answer to each question. Raises ModelError when the endpoint refuses, or is still busy or silent
-        after the last attempt."""
+        """Return the phrases of each question. Raises ModelError when the endpoint refuses a question, answers in another
+        format, or is still busy or silent after the last attempt."""
         distinct = [question for question in dict.fromkeys(questions) if question.strip()]
         with ThreadPoolExecutor(self.config.concurrency) as threads:
-            asked = [threads.submit(self._ask, question) for question in distinct]
+            sent = [threads.submit(self._ask, question) for question in distinct]
             try:
-                answers = [each.result() for each in asked]
+                answers = [each.result() for each in sent]
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
-        most = self.config.max_phrases
-        found = {q: phrases_in(answer, q, most) for q, answer in zip(distinct, answers, strict=True)}
+        max_phrases = self.config.max_phrases
+        found = {q: phrases_in(answer, q, max_phrases) for q, answer in zip(distinct, answers, strict=True)}
         return [found.get(question, ()) for question in questions]
 
     def _ask(self, question: str) -> str:
@@ -85,7 +85,7 @@ class ChatFinder:
             if reply.status and reply.status not in _BUSY:
                 break
             wait_s = self.config.backoff_s * 2 ** (attempt - 1) if reply.wait_s is None else reply.wait_s
-            time.sleep(min(wait_s, _LONGEST_WAIT_S))
+            time.sleep(min(wait_s, _MAX_WAIT_S))
             reply = self._send(json.dumps(body).encode())
         return self._content(reply)
 
@@ -99,7 +99,7 @@ class ChatFinder:
         try:
             connection.request("POST", url.path.rstrip("/") + "/chat/completions", body, headers)
             response = connection.getresponse()
-            text = response.read(_MOST_BYTES).decode("utf-8", errors="replace")
+            text = response.read(_MAX_BYTES).decode("utf-8", errors="replace")
             return _Reply(response.status, text, _seconds(response.getheader("Retry-After")))
         except (OSError, HTTPException) as error:
             return _Reply(0, str(error) or type(error).__name__)

@@ -1,4 +1,5 @@
-"""Settings and protocol of the finders of phrases."""
+"""Define the settings and the protocol of phrase finders.
+Leaves out: the choice of the finder (__init__.py) and the finders (rules.py, spacy.py, chat.py, local.py)."""
 
 from __future__ import annotations
 
@@ -87,7 +88,7 @@ class PhrasesConfig:
 
 @runtime_checkable
 class PhraseFinder(Protocol):
-    """Finds the phrases of questions. An empty question has none."""
+    """Finder of the phrases of questions. An empty question has none."""
 
     @property
     def models(self) -> Mapping[str, str]:
@@ -95,5 +96,5 @@ class PhraseFinder(Protocol):
         ...
 
     def find(self, questions: Sequence[str]) -> list[tuple[Phrase, ...]]:
-        """One entry per question, its phrases in the order in which they stand; text == question[start:end]."""
+        """Return one entry per question: its phrases in the order of the question; text == question[start:end]."""
         ...

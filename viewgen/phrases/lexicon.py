@@ -1,4 +1,5 @@
-"""The word lists of words.py: what a word of an English question is when nothing around it is known. Data alone."""
+"""List English words with their tags, as they are without context.
+Leaves out: the meaning of the tags and the effect of the context (words.py). Data alone."""
 
 from __future__ import annotations
 
@@ -76,7 +77,7 @@ TAG_OF_WORD = _table(
         """,
     }
 )
-"""The letters are those of words.py."""
+"""Word in lower case -> tag, one of the letters in words.py's docstring."""
 
 ALSO_NOUNS = _words(
     """
@@ -85,9 +86,9 @@ ALSO_NOUNS = _words(
     spread display displays feature features use show shows
     """
 )
-"""Verbs that are nouns where no verb is awaited: "the bus stop"."""
+"""Verbs that are nouns where no verb can follow: "the bus stop"."""
 NO_ED = _words("red bed shed sled seed weed feed breed speed need reed steed tweed moped")
-"""Words in -ed that are no past forms."""
+"""Words in -ed that are not past forms."""
 NO_ING = _words(
     """
     thing things ring string wing ceiling building painting railing awning morning evening clothing sling swing

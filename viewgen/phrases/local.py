@@ -1,7 +1,7 @@
-"""Phrases from a language model on this machine: a folder that transformers can load.
-Leaves out: what it is asked and what an answer is worth (answers.py). Loads torch and transformers only when asked.
+"""Find phrases with a language model on this machine, from a folder that transformers can load.
+Leaves out: the prompt and the parsing of answers (answers.py). Imports torch and transformers when a model is loaded.
 
-B questions of one batch, all of S tokens: nothing is padded, so an answer does not depend on its neighbours."""
+Shapes: B questions of one batch, all of S tokens. Nothing is padded, so an answer does not depend on its neighbours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WEIGHTS = ("*.safetensors", "*.bin")
 
 @dataclass(frozen=True, slots=True)
 class LocalFinder:
-    """A language model and its tokenizer. Greedy: the same question gets the same answer."""
+    """A language model and its tokenizer. Decoding is greedy: the same question gets the same answer."""
 
     config: PhrasesConfig
     net: Any
@@ -36,7 +36,7 @@ class LocalFinder:
         return MappingProxyType({self.config.model: self.sha256})
 
     def find(self, questions: Sequence[str]) -> list[tuple[Phrase, ...]]:
-        """Phrases that the model names and the question holds. A question that is asked twice is read once."""
+        """Return the phrases of each question that the model names. Each distinct question is read once."""
         prompts = {question: self._tokens(question) for question in questions if question.strip()}
         found: dict[str, tuple[Phrase, ...]] = {}
         for batch in self._batches(prompts):
@@ -48,7 +48,7 @@ class LocalFinder:
         prompt = prompt_for(question)
         if self.tokenizer.chat_template:
             turns = [{"role": "user", "content": prompt}]
-            # Templates of models that can think aloud first know the last argument; others ignore it.
+            # Templates of reasoning models know the last argument; others ignore it.
             prompt = self.tokenizer.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=False, enable_thinking=False
             )
@@ -123,7 +123,7 @@ def _device(name: str) -> str:
 
 
 def _hash_of(files: Sequence[Path]) -> str:
-    """sha256 in hex: of a single file its own, of several that of their hashes in the order of their names."""
+    """Return the SHA-256 of one file, or of the hashes of several in the order of their names, in hex."""
     hashes = []
     for path in files:
         with path.open("rb") as file:

@@ -1,9 +1,10 @@
-"""A question -> the phrases in it that name something worth looking for in the image. By rules, for English. Pure.
-Leaves out: what a word is (words.py); parsers and language models (parsed.py, chat.py); whether the thing is there.
+"""Find the phrases of an English question by rules. Pure.
+Leaves out: tags of words (words.py), parsers and language models (spacy.py, chat.py, local.py), finding the thing in the
+image (grounding/regions.py).
 
-What cannot name a thing is hidden first: answer options, instructions, and "in the image". Each word left becomes one
-letter (words.py), and a rule is a pattern over those letters. Rules are tried in order; the first whose phrases all
-hold a word that can be seen wins. A question that no rule fits has no phrase."""
+Words that cannot name a thing are hidden first: answer options, instructions, and "in the image". Each word left becomes
+one letter (words.py), and a rule is a pattern over those letters. Rules are tried in order; the first with phrases that
+all name a thing wins. A question that no rule fits has no phrase."""
 
 from __future__ import annotations
 
@@ -106,7 +107,7 @@ _RULES = tuple(
         ("asked", r"W[LTF]*(?P<a>[NJ]*N)"),
     )
 )
-_MOST_TOKENS = 1000
+_MAX_TOKENS = 1000
 _WORD = re.compile(r"\w+")
 _EMPTY = frozenset(
     _WORD.findall(
@@ -119,13 +120,14 @@ _QUOTES = "\"“”'‘’"
 
 
 def find_phrases(question: str) -> tuple[Phrase, ...]:
-    """Find the phrases of a question, in order; text == question[start:end]. Empty if no rule fits.
+    """Find the phrases of a question, in order; text == question[start:end]. Empty when no rule fits.
 
-    Of more than 1000 words the last are read: a question stands at the end of its story.
+    Of more than 1000 words only the last 1000 are read: a question stands at the end of its story.
 
-    find_phrases("What is on the red sign?")[0].text    # the red sign"""
+    find_phrases("What is on the red sign?")[0].text    # "the red sign"
+    """
     shown = hide(question)
-    tokens = _without_hidden(tokens_of(shown))[-_MOST_TOKENS:]
+    tokens = _without_hidden(tokens_of(shown))[-_MAX_TOKENS:]
     tags = "".join(token.tag for token in tokens)
     for name, rule in _RULES:
         for match in rule.finditer(tags):
@@ -136,7 +138,7 @@ def find_phrases(question: str) -> tuple[Phrase, ...]:
 
 
 def hide(question: str) -> str:
-    """Replace each letter that cannot name an object by HIDDEN; the result is as long as the question."""
+    """Replace options, instructions and "in the image" by as many HIDDEN letters; offsets stay those of the question."""
     shown = question
     for pattern in _TO_HIDE:
         shown = pattern.sub(lambda match: HIDDEN * len(match.group()), shown)
@@ -144,7 +146,7 @@ def hide(question: str) -> str:
 
 
 def _without_hidden(tokens: Sequence[Token]) -> list[Token]:
-    """Hide words only where they end a sentence: "is the dog in the image?" asks about a dog."""
+    """Drop hidden tokens unless they end a sentence: "is the dog in the image?" is about a dog."""
     after = [*(token.tag for token in tokens[1:]), "."]
     return [token for token, tag in zip(tokens, after, strict=False) if token.tag != ";" or tag == "."]
 
@@ -163,12 +165,12 @@ def _phrases(question: str, shown: str, rule: str, match: re.Match[str], tokens:
 
 
 def names_a_thing(text: str) -> bool:
-    """Return False for words that only point: "it", "the one on the left"."""
+    """Return True unless every word of the text only points: "it", "the one on the left"."""
     return any(word not in _EMPTY for word in _WORD.findall(text.casefold()))
 
 
 def distinct(phrases: Sequence[Phrase]) -> tuple[Phrase, ...]:
-    """Each text once, where it stands first."""
+    """Return each text once, at its first place."""
     first: dict[str, Phrase] = {}
     for phrase in phrases:
         first.setdefault(phrase.text.casefold(), phrase)

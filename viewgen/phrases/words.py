@@ -1,6 +1,6 @@
-"""English questions -> tokens with one-letter tags, by lists of words and by what stands before them. Pure.
-Leaves out: which tokens make a phrase (rules.py). A word that no list knows is taken for a noun or an adjective, which is
-what most unknown words of a question about a picture are.
+"""Tag the words of an English question, one letter per token, by lists of words and by context. Pure.
+Leaves out: the word lists (lexicon.py), phrases (rules.py). An unknown word is tagged as a noun, which most unknown words
+of a question about an image are.
 
 Tags   D the, a, this     U his, its           N noun, or unknown     J adjective that can end a question
        L property: colour T text: number       Q "quoted"             K place: on the left
@@ -9,7 +9,7 @@ Tags   D the, a, this     U his, its           N noun, or unknown     J adjectiv
        S next to, left of i between            ~ relative to          F of, for   P other preposition
        M it, you          X is there, you see  O according to         @ how far, distance
        w that, who (relative)                  & and    C or          b both      x not and other fillers
-       ; what is hidden   , and .              punctuation"""
+       ; hidden words     , and .              punctuation"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOUNS = "NLTQ"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, or several that work as one, at question[start:end]."""
+    """A word, or several that act as one, at question[start:end]."""
 
     tag: str
     start: int
@@ -85,7 +85,7 @@ _WORDS_TOGETHER = (
     ("stop", r"[.?!\n]"),
 )
 _TOKEN = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _WORDS_TOGETHER), re.IGNORECASE)
-"""Tried from the top at every place: what is made of several words stands before what is made of one."""
+"""Alternatives are tried in order at every place: tokens of several words come before single words."""
 _TAG_OF_GROUP = {
     "H": ";",
     "rel": "~",
@@ -100,8 +100,11 @@ _TAG_OF_GROUP = {
 
 
 def tokens_of(shown: str) -> list[Token]:
-    """Return the tokens of a question in order, tagged as the module's docstring says; `shown` may hold HIDDEN
-    letters."""
+    """Tag the tokens of a question, in order, with the letters of the module's docstring; `shown` may contain HIDDEN
+    letters.
+
+    "".join(token.tag for token in tokens_of("Is the dog red?"))    # "BDNJ."
+    """
     first = [Token(_first_tag(match), *match.span()) for match in _TOKEN.finditer(shown)]
     return _reread(first, shown)
 
@@ -120,7 +123,7 @@ def _tag_of_word(word: str) -> str:
 
 
 def _reread(first: Sequence[Token], shown: str) -> list[Token]:
-    """Settle, from left to right, what a word is by what it stands beside."""
+    """Correct the tags from left to right, by the tags before and after."""
     tokens: list[Token] = []
     clause = ""  # tags since the last full stop
     for token, after in zip(first, _tags_after(first), strict=True):
@@ -128,14 +131,14 @@ def _reread(first: Sequence[Token], shown: str) -> list[Token]:
         if token.tag == "K" and after in "NLT" and word[-4:] not in ("side", "part"):
             new = _apart(token, word)  # "on the left tower"
         else:
-            new = [Token(_tag_beside(word, token.tag, clause, after), token.start, token.end)]
+            new = [Token(_tag_in_context(word, token.tag, clause, after), token.start, token.end)]
         tokens += new
         clause = "" if token.tag == "." else clause + "".join(each.tag for each in new if each.tag not in "x;")
     return _with_verbs(tokens)
 
 
 def _tags_after(tokens: Sequence[Token]) -> list[str]:
-    """For each token the next tag that is no filler."""
+    """Return, for each token, the next tag that is not a filler; "." at the end."""
     tags, after = [], "."
     for token in reversed(tokens):
         tags.append(after)
@@ -143,7 +146,7 @@ def _tags_after(tokens: Sequence[Token]) -> list[str]:
     return tags[::-1]
 
 
-def _tag_beside(word: str, tag: str, clause: str, after: str) -> str:
+def _tag_in_context(word: str, tag: str, clause: str, after: str) -> str:
     before = clause[-1:] or "."
     if word in ("that", "which", "who", "whom", "whose"):
         if before in NOUNS + "K" and not (tag == "D" and after in NOUNS and "A" not in clause):
@@ -192,14 +195,14 @@ def _is_verb(word: str, clause: str, after: str) -> bool:
 
 
 def _apart(token: Token, word: str) -> list[Token]:
-    """Untag a place that a noun follows: "on the left tower"."""
+    """Split a place that a noun follows into its words: "on the left tower"."""
     parts = [(match.group(), *match.span()) for match in re.finditer(r"\w+", word)]
     tags = [{"P": "P", "D": "D", "U": "U"}.get(_tag_of_word(part), "J") for part, _, _ in parts]
     return [Token(tag, token.start + a, token.start + b) for tag, (_, a, b) in zip(tags, parts, strict=True)]
 
 
 def _with_verbs(tokens: list[Token]) -> list[Token]:
-    """Tag an unknown word as the verb that "does" or "can" still waits for: "what does the machine dispense"."""
+    """Tag an unknown word as the main verb of "does" or "can": "what does the machine dispense"."""
     tags = "".join(token.tag for token in tokens)
     for match in re.finditer(r"A([^.,VYBAG]*)(?=[.,]|$)", tags):
         known = list(re.finditer(r"M[NJ](?![NLTQ])|[NLTQJ]N(?=[DUMPSFiKC&.,;b]|$)", match.group(1)))

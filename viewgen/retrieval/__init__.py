@@ -1,4 +1,4 @@
-"""Retrieval: images and phrases compared by an OpenCLIP model, tile by tile.
+"""Compare images with phrases by an OpenCLIP model, tile by tile.
 
 In: decoded images and phrases. Out: a TileIndex per image, with logits in nats, ranks and regions. The model library is
 imported when a model is loaded."""

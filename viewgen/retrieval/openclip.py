@@ -1,7 +1,7 @@
-"""OpenCLIP models with weights that are really there: pixels and texts in, unit vectors out.
-Leaves out: tiles and ranking (retrieval.py). Loads torch and open_clip: imported only when a model is asked for.
+"""Load OpenCLIP models, never without weights, and embed pixels and texts as unit vectors.
+Leaves out: tiles and ranking (retriever.py, tiles.py). Imports torch and open_clip: Retriever.load() imports this module.
 
-Shapes: N pictures, H x W pixels of a tile, h x w pixels that the model reads, P texts, D dimensions of the model."""
+Shapes: N images, H x W pixels of a tile, h x w pixels that the model reads, P texts, D dimensions of the model."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipModel:
-    """An OpenCLIP model that reads tiles and texts. Make one with load_model."""
+    """An OpenCLIP model for tiles and texts. load_model() makes one."""
 
     sha256: str
     """SHA-256 of the weights file, in hex."""
     temperature: float
-    """Factor from cosines to logits. A bias, as SigLIP adds, shifts all alike and is left out."""
+    """Factor from cosines to logits. SigLIP's bias, which shifts all logits alike, is left out."""
     net: Any
     tokenizer: Callable[[list[str]], Tensor]
     preprocess: Callable[[Image.Image], Tensor]
-    """open_clip's own, for one PIL image."""
+    """open_clip's own preprocessing of one PIL image."""
     resize: Callable[[Image.Image], Image.Image]
-    """Its first half: to the size that the vision tower reads."""
+    """The first half of `preprocess`: resizing to the size that the vision tower reads."""
     crops: bool
     """True when resizing cuts the ends off an image that is not square."""
     size_px: tuple[int, int]
@@ -83,7 +83,7 @@ class ClipModel:
         """Resize a whole RGB image to the size that the model reads.
 
         Where open_clip would cut the ends off, the image is first widened to a square by bars of the model's mean
-        colour, as LLaVA 1.5 does: the object may be at an end."""
+        colour, as LLaVA 1.5 does: the object may be at an end. Out: levels 0 to 255."""
         height, width = self.size_px
         side = max(image.width / width, image.height / height)
         square = round(side * width), round(side * height)
@@ -97,13 +97,13 @@ class ClipModel:
 
 
 def load_model(name: str, pretrained: str = "", device: str = "auto", dtype: str = "auto") -> ClipModel:
-    """Load the model `name`, in evaluation mode. Raises ModelError when its weights are missing or do not fit, and when
-    there is no such device.
+    """Load the model `name`, in evaluation mode. Raises ModelError when its weights are missing or do not fit, or the
+    device cannot be used.
 
     embedded:NAME is shipped with viewgen, local-dir:PATH a folder in open_clip's format, hf-hub:OWNER/NAME a model on
     the Hugging Face hub; any other name is open_clip's own and needs the `pretrained` tag of its weights.
-    Device and dtype: those of RetrievalConfig."""
-    place, number = _place(device, dtype)
+    `device`, `dtype`: as in RetrievalConfig."""
+    place, number = _device_and_dtype(device, dtype)
     with _located(name) as located:
         weights = _weights_path(located, pretrained)
         _refuse_remote_code(name, located)
@@ -137,7 +137,7 @@ def load_model(name: str, pretrained: str = "", device: str = "auto", dtype: str
     )
 
 
-def _place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+def _device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """Resolve device and dtype on this machine: auto is the GPU in float16, or the CPU in float32."""
     try:
         place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -152,7 +152,7 @@ def _place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
 
 @contextmanager
 def _located(name: str) -> Iterator[str]:
-    """Return the name as open_clip wants it; for a shipped model its folder."""
+    """Yield the name as open_clip reads it; for a shipped model local-dir:FOLDER."""
     if not name.startswith(EMBEDDED):
         yield name
         return
@@ -167,7 +167,7 @@ def _located(name: str) -> Iterator[str]:
 
 
 def _weights_path(name: str, pretrained: str) -> Path:
-    """Find the file that holds the weights: without one, open_clip would return a random model."""
+    """Return the file of the weights. Raises ModelError: without one, open_clip would return a random model."""
     if name.startswith(LOCAL):
         return _weights_in(Path(name.removeprefix(LOCAL)))
     try:
@@ -189,7 +189,7 @@ def _weights_in(folder: Path) -> Path:
         raise ModelError(f"{folder}: holds no {CONFIG_FILE}. Expected a folder in open_clip's format.")
     found = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
     if not found:
-        remedy = "Put open_clip_model.safetensors beside it; without it the model would be random."
+        remedy = "Put open_clip_model.safetensors into it; without it the model would be random."
         raise ModelError(f"{folder}: holds {CONFIG_FILE} but no weights file. {remedy}")
     if len(found) > 1:
         raise ModelError(f"{folder}: holds {len(found)} weights files: {', '.join(p.name for p in found)}. Keep one.")

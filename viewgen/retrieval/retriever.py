@@ -1,8 +1,8 @@
-"""Tile retrieval: images are cut into overlapping tiles; each phrase gets those that an OpenCLIP model finds nearest.
-Leaves out: loading the model (openclip.py); tiles, scores and ranks of one image (tiles.py); when a region is good
-enough (evidence.py).
+"""Embed images, their overlapping tiles and phrases with an OpenCLIP model, and compare them.
+Leaves out: loading the model (openclip.py); tiles, scores and ranks of one image (tiles.py); the choice among regions
+(grounding/evidence.py).
 
-Shapes: N pictures or tiles, D dimensions of the model, K neighbours. Boxes are pixels of the upright image."""
+Shapes: N images or tiles, D dimensions of the model, K neighbours. Boxes are pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 Vector = Float[np.ndarray, " D"]
 T = TypeVar("T")
 Tile = tuple[int, int, Box]
-"""(position among all tiles of all images, image, box)."""
+"""(position among all tiles of all images, number of the image, box)."""
 _REMEMBERED = 4096
-"""Vectors of texts, and as many of pictures, that are kept: 20 MB each for a model of 1152 dimensions."""
+"""Maximum of vectors kept, of texts and of images each: 20 MB for a model of 1152 dimensions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +87,18 @@ class RetrievalConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Vectors by content, the latest of them."""
+    """Vectors of the texts or images read last, by content."""
 
     vectors: OrderedDict[str | bytes, Vector] = field(default_factory=OrderedDict)
 
     def get(self, key: str | bytes) -> Vector | None:
+        """Return the vector of a key, which becomes the latest; None for an unknown key."""
         if key in self.vectors:
             self.vectors.move_to_end(key)
         return self.vectors.get(key)
 
     def put(self, key: str | bytes, vector: Vector) -> None:
+        """Keep a vector, and drop the oldest beyond the maximum."""
         self.vectors[key] = vector
         self.vectors.move_to_end(key)
         if len(self.vectors) > _REMEMBERED:
@@ -105,20 +107,25 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Retriever:
-    """A model and how it is asked. Texts and pictures that it has read lately are remembered. For one thread."""
+    """An OpenCLIP model with its settings. Vectors of recent texts and images are kept. Not safe for several threads.
+
+    retriever = Retriever.load(RetrievalConfig(model="embedded:drawn-clip"))
+    (index,) = retriever.index([image])                    # image: RGB, any size
+    index.regions("the red bus")[0].box                    # best place for the phrase, in pixels of the image
+    retriever.similarity([image], [("the red bus",)])      # [logit in nats]
+    """
 
     config: RetrievalConfig
     clip: ClipModel
     texts: Recent = field(default_factory=Recent)
-    pictures: Recent = field(default_factory=Recent)
+    images: Recent = field(default_factory=Recent)
 
     @classmethod
     def load(cls, config: RetrievalConfig) -> Retriever:
         """Load the model of the settings. Raises ModelError when it is unknown, its weights are missing or do not fit,
-        or its device is not there."""
-        from viewgen.retrieval.openclip import (
-            load_model,  # torch takes seconds to import: only when a model is asked for
-        )
+        or its device cannot be used."""
+        # torch takes seconds to import: only when a model is loaded.
+        from viewgen.retrieval.openclip import load_model
 
         return cls(config, load_model(config.model, config.pretrained, config.device, config.dtype))
 
@@ -128,12 +135,12 @@ class Retriever:
         return MappingProxyType({self.config.model: self.clip.sha256})
 
     def forget(self) -> None:
-        """Forget pictures. Vectors depend, in their last bits, on what was read in the same batch: a part of a build
-        begins with this, and so is the same whatever was built before it."""
-        self.pictures.vectors.clear()
+        """Forget the vectors of images. Vectors depend, in their last bits, on the other images of a batch: every part
+        of a build begins with forget(), so that its bytes do not depend on the parts before."""
+        self.images.vectors.clear()
 
     def index(self, images: Sequence[Image.Image]) -> list[TileIndex]:
-        """Embed the tiles of RGB images, in batches that run on from one image to the next."""
+        """Embed the tiles of RGB images: one TileIndex per image. Batches run on from one image to the next."""
         if not images:
             return []
         config = self.config
@@ -151,20 +158,20 @@ class Retriever:
         ]
 
     def embed(self, images: Iterable[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """Embed whole RGB images as unit vectors (ClipModel.fit). Equal pixels are read once, also from call to call."""
+        """Embed whole RGB images, resized by ClipModel.fit(), as unit vectors. Recent equal images are not read again."""
         keys: list[bytes] = []
-        known = dict(self.pictures.vectors)
+        known = dict(self.images.vectors)
         for chunk in _ahead(_chunks(self._unread(images, keys, frozenset(known)), self.config.batch_size)):
             vector_ND = self.clip.embed_tiles(np.stack([pixels for _, pixels in chunk])).numpy()
             known |= {key: vector for (key, _), vector in zip(chunk, vector_ND, strict=True)}
         for key in dict.fromkeys(keys):
-            self.pictures.put(key, known[key])
+            self.images.put(key, known[key])
         return np.stack([known[key] for key in keys]) if keys else np.empty((0, 0), dtype=np.float32)
 
     def _unread(
         self, images: Iterable[Image.Image], keys: list[bytes], known: Set[str | bytes]
     ) -> Iterator[tuple[bytes, UInt8[np.ndarray, "3 H W"]]]:
-        """Key and pixels of each picture whose vector is not known, once; the keys of all of them go into `keys`."""
+        """Yield key and pixels of each distinct image without a known vector; append the keys of all images to `keys`."""
         seen = set(known)
         for image in images:
             keys.append(_content(image))
@@ -173,11 +180,11 @@ class Retriever:
                 yield keys[-1], self.clip.fit(image)
 
     def similarity(self, images: Sequence[Image.Image], phrases_of: Sequence[Sequence[str]]) -> list[float | None]:
-        """Logit (temperature times cosine, in nats) of each RGB picture for its phrases, mean over phrases, 4 decimals;
-        None without a phrase.
+        """Return the logit (temperature times cosine, in nats) of each RGB image for its phrases, mean over phrases, 4
+        decimals; None without a phrase.
 
-        A picture larger than the largest tile is read whole and in tiles of that size, and for each phrase the best of
-        them counts: a small thing in a full image must not be lost."""
+        An image larger than the largest tile is read whole and in tiles of that size, and for each phrase the best of
+        them counts: a small object in a full image must not be lost."""
         windows = [self._windows(image) if phrases else [] for image, phrases in zip(images, phrases_of, strict=True)]
         crops = (image.crop(box.as_tuple()) for image, boxes in zip(images, windows, strict=True) for box in boxes)
         vectors = iter(self.embed(crops))
@@ -207,7 +214,7 @@ class Retriever:
         return np.split(vector_ND, np.cumsum([len(each) for each in boxes])[:-1])
 
     def _text(self, phrase: str, question: str = "") -> Vector:
-        """Embed the phrase in the template, mixed with the question where the settings give it weight."""
+        """Embed the phrase in the template, mixed with the question by question_weight."""
         vector_D = self._read(self.config.template.replace("{phrase}", phrase))
         weight = self.config.question_weight if question else 0.0
         return (1 - weight) * vector_D + weight * self._read(question) if weight else vector_D
@@ -215,7 +222,7 @@ class Retriever:
     def _read(self, text: str) -> Vector:
         vector_D = self.texts.get(text)
         if vector_D is None:
-            # Alone: a score must not depend, in its last bits, on which texts were asked for beside it.
+            # One by one: a score must not depend, in its last bits, on the other texts of a batch.
             (vector_D,) = self.clip.embed_texts([text]).numpy()
             self.texts.put(text, vector_D)
         return vector_D
@@ -232,7 +239,7 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, each made in a thread while the one before it is used."""
+    """Yield the items; each is made in a thread while the caller uses the one before."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(next, iterator, None)
@@ -242,7 +249,7 @@ def _ahead(items: Iterable[T]) -> Iterator[T]:
 
 
 def _batches(boxes: Sequence[Sequence[Box]], batch_size: int) -> Iterator[list[Tile]]:
-    """Tiles of equal size, of one image after the other."""
+    """Yield batches of tiles of equal size, one image after the other."""
     numbered = enumerate((image, box) for image, each in enumerate(boxes) for box in each)
     by_side: dict[int, list[Tile]] = {}
     for position, (image, box) in numbered:

@@ -1,8 +1,8 @@
-"""Tiles of an image and how well each fits a phrase: scores, ranks, and neighbours merged into a region. Pure.
-Leaves out: reading tiles with a model (retrieval.py).
+"""Rank the tiles of an image for a phrase, and merge neighbours into scored regions. Pure.
+Leaves out: embedding tiles with a model (retriever.py).
 
-Cosines of CLIP models are not comparable between models or phrases, so a region's score is its margin: how far the logit
-of its best tile is above that of the best tile elsewhere. A phrase that is not in the image has no tile that stands out.
+Cosines of CLIP models are not comparable between models or phrases, so a region's score is its margin: the logit of its
+best tile less that of the best tile elsewhere. A phrase that is not in the image has no tile that stands out.
 Shapes: N tiles, K regions, D dimensions of the model. Boxes are pixels of the upright image."""
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from viewgen.boxes import Box, overlap_area, union
 from viewgen.records import Region
 
 SHOWN = 0.5
-"""A tile shows a box when the two share at least this part of the smaller of them. Ours: IoU cannot say it, for a tile is
-often a hundred times larger than the thing."""
+"""Minimum overlap, as a share of the smaller one, of a tile that shows a box. Ours: not IoU, since a tile is often a
+hundred times larger than the object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileIndex:
-    """The tiles of one image, read once. Made by Retriever.index."""
+    """The embedded tiles of one image. Retriever.index() makes one."""
 
     boxes: tuple[Box, ...]
     box_N4: Int[np.ndarray, "N 4"]
     scaled_ND: Float[np.ndarray, "N D"]
     """Unit vectors times the model's temperature: their products with the vectors of texts are logits, in nats."""
     text: Callable[[str, str], Float[np.ndarray, " D"]]
-    """(phrase, question) -> the vector to compare tiles with."""
+    """Function: (phrase, question) -> the text vector to compare tiles with."""
     num_best: int
     merge_nats: float
 
     def logits(self, phrase: str, question: str = "") -> Float[np.ndarray, " N"]:
-        """Return the logits of every tile, in nats."""
+        """Return the logit of every tile for the phrase, in nats."""
         logit_N: Float[np.ndarray, " N"] = self.scaled_ND @ self.text(phrase, question)
         return logit_N
 
     def regions(self, phrase: str, question: str = "") -> tuple[Region, ...]:
         """Return the best places for a phrase, best first, with margins in nats.
 
-        With merge_nats, a place is a tile with those of its neighbours that fit about as well, and no two places
-        overlap; without, it is a tile."""
+        With merge_nats, a place is a tile joined with those neighbours that fit about as well, and no two places
+        overlap; without, a place is one tile."""
         logit_N = self.logits(phrase, question)
         order = np.argsort(-logit_N, kind="stable").tolist()
         places: list[tuple[int, Box]] = []
@@ -61,15 +61,15 @@ class TileIndex:
         )
 
     def ranks(self, phrase: str, boxes: Sequence[Box], question: str = "") -> list[int | None]:
-        """For each box, how many tiles fit the phrase better than the best of those that show the box; None if no tile
-        shows it."""
+        """Rank each box: the number of tiles with a higher logit than the best tile that shows the box; None for a box
+        that no tile shows."""
         logit_N = self.logits(phrase, question)
         shown = [overlap_share(self.box_N4, box) >= SHOWN for box in boxes]
         return [int((logit_N > logit_N[one_N].max()).sum()) if one_N.any() else None for one_N in shown]
 
     def hardest_tile(self, phrases: Sequence[str], apart_from: Sequence[Box]) -> Box | None:
-        """Return the tile with the highest logit, mean over phrases, of those that overlap none of the boxes; None if
-        all do or if there is no phrase."""
+        """Return the tile with the highest logit, mean over phrases, among those that overlap none of the boxes; None
+        without such a tile or without a phrase."""
         apart_N = np.ones(len(self.boxes), dtype=bool)
         for box in apart_from:
             apart_N &= ~overlaps_one(self.box_N4, box)
@@ -79,7 +79,7 @@ class TileIndex:
         return self.boxes[int(np.where(apart_N, logit_N, -np.inf).argmax())]
 
     def _merged(self, logit_N: Float[np.ndarray, " N"], chosen: int, apart_from: Sequence[Box]) -> Box:
-        # Larger tiles around the chosen one would only blur where it says the thing is.
+        # Larger tiles around the chosen one would only blur its place.
         near_N = overlaps_one(self.box_N4, self.boxes[chosen]) & (
             self.box_N4[:, 2] - self.box_N4[:, 0] <= self.boxes[chosen].width
         )
@@ -93,10 +93,13 @@ class TileIndex:
 
 
 def tile_boxes(width: int, height: int, tile_px: Sequence[int], stride_px: Sequence[int]) -> tuple[Box, ...]:
-    """Every tile of an image, by size, row by row; the last of a row or column ends at the image's edge.
+    """Return every tile of an image, by size, row by row; the last of a row or column ends at the image's edge.
 
-    A tile larger than the image is cut to the image's shorter side, and its step in the same ratio: else a strip would
-    have places that no tile shows."""
+    A tile larger than the image is cut to the image's shorter side, and its step in the same ratio: otherwise a strip
+    would have places outside of all tiles.
+
+    tile_boxes(300, 200, (200,), (100,))    # (Box(0, 0, 200, 200), Box(100, 0, 300, 200))
+    """
     boxes: list[Box] = []
     for tile, stride in zip(tile_px, stride_px, strict=True):
         side = min(tile, width, height)
@@ -109,8 +112,8 @@ def tile_boxes(width: int, height: int, tile_px: Sequence[int], stride_px: Seque
 def margins(
     box_N4: Int[np.ndarray, "N 4"], logit_N: Float[np.ndarray, " N"], places: Sequence[tuple[int, Box]]
 ) -> list[float]:
-    """For each (tile, region around it): the tile's logit above that of the best tile that does not overlap the region,
-    in nats; 0 when all overlap it.
+    """Return, for each (tile, region around it), the tile's logit less that of the best tile off the region, in nats; 0
+    when every tile overlaps the region.
 
     Under the model's own temperature these are log odds between two places, so they need no scale of cosines."""
     if not places:
@@ -123,7 +126,7 @@ def margins(
 
 
 def overlaps(box_N4: Int[np.ndarray, "N 4"], region_K4: Int[np.ndarray, "K 4"]) -> Bool[np.ndarray, "K N"]:
-    """Return True where a tile shares a pixel with a region."""
+    """Compare all tiles with all regions: True for a pair that shares a pixel."""
     x0_N, y0_N, x1_N, y1_N = box_N4.T
     left_K, top_K, right_K, bottom_K = region_K4.T[:, :, None]
     shared_KN: Bool[np.ndarray, "K N"] = (x0_N < right_K) & (left_K < x1_N) & (y0_N < bottom_K) & (top_K < y1_N)
@@ -131,7 +134,7 @@ def overlaps(box_N4: Int[np.ndarray, "N 4"], region_K4: Int[np.ndarray, "K 4"]) 
 
 
 def overlaps_one(box_N4: Int[np.ndarray, "N 4"], box: Box) -> Bool[np.ndarray, " N"]:
-    """Return True where a tile shares a pixel with the box."""
+    """Compare all tiles with one box: True for a tile that shares a pixel with it."""
     shared_N: Bool[np.ndarray, " N"] = overlaps(box_N4, np.array([box.as_tuple()]))[0]
     return shared_N
 

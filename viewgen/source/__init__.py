@@ -1,3 +1,3 @@
-"""Sources: questions through a recipe's query, images within limits, reviewers' verdicts, and drawn scenes for a demo.
+"""Read questions through a recipe's query, images within limits and reviews; draw scenes for a demo.
 
-In: files of any origin. Out: Question records, decoded images, verdicts."""
+In: files of any origin. Out: Question records, decoded images, reviews."""

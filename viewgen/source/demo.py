@@ -1,7 +1,7 @@
-"""Drawn scenes with small signs: pictures, questions and answers from a seed, nothing to download.
+"""Draw scenes with small signs, with questions and answers, from a seed: a data set without a download.
 A scene is a textured ground with clutter and a few small signs; each sign has its own colour, a shape and a two-digit
 number. Questions ask for the number on one sign, for the relation of two, or for a sign that is not there.
-Leaves out: everything a build does. True boxes go to truth.parquet, which no build reads: they measure, and nothing else.
+Leaves out: everything a build does (build/). True boxes go to truth.parquet, for measurements; no build reads it.
 
 Signs are centred near the centres of a TOKEN_PX grid, so that a small vision-language model with tokens of that size sees
 a sign in the middle of one of them. Boxes are x0, y0, x1, y1 in pixels, far edges outside."""
@@ -26,7 +26,7 @@ from viewgen.settings import Range, SettingValueError, check_ranges
 
 TOKEN_PX = 16
 MARKER = ".drawn-scenes"
-"""File that tells a folder of scenes, even of a drawing that was stopped, from a folder of something else."""
+"""Name of the file that marks a folder of scenes, an unfinished one too."""
 COLOURS = {
     "red": (214, 40, 40),
     "orange": (255, 146, 20),
@@ -46,7 +46,7 @@ SHAPES = {  # corners on a 4 x 4 board centred at 0, or None for a circle
     "diamond": ((0.0, -2.2), (2.2, 0.0), (0.0, 2.2), (-2.2, 0.0)),
     "hexagon": ((-1.1, -1.8), (1.1, -1.8), (2.1, 0.0), (1.1, 1.8), (-1.1, 1.8), (-2.1, 0.0)),
 }
-Relation = Literal["attribute", "relation", "absent"]
+QuestionType = Literal["attribute", "relation", "absent"]
 _SMOOTH = 4  # shapes are drawn this many times larger and shrunk, for smooth edges
 _SCENE_FILE = re.compile(r"(train|selection|test)-\d{5,}\.png")
 _UNIT_PX = 6.0  # one step of the 4 x 4 board
@@ -87,40 +87,47 @@ class DemoConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign:
+    """A small sign with a two-digit number on it."""
+
     colour: str
     shape: str
     number: str
     box: Box
-    """Around the drawn shape."""
+    """Box around the drawn shape, pixels of the scene."""
 
     @property
     def phrase(self) -> str:
+        """Words of the questions for the sign: the red circle."""
         return f"the {self.colour} {self.shape}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
+    """An RGB image and the signs in it."""
+
     image: Image.Image
     signs: tuple[Sign, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneQuestion:
+    """A question about a scene, with its answer."""
+
     text: str
     answer: str
-    kind: Relation
+    kind: QuestionType
     signs: tuple[Sign, ...]
-    """The signs it is about; none when the sign is absent."""
+    """Signs named in the question; none when the sign is absent."""
 
 
 def scene_stream(seed: int, split: str, index: int) -> np.random.Generator:
-    """Return the random stream of one scene, whatever else is drawn."""
+    """Return the random stream of one scene; it depends on seed, split and index alone."""
     digest = blake2b(f"{seed}/{split}/{index}".encode(), digest_size=8).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
 def draw_scene(stream: np.random.Generator, config: DemoConfig) -> Scene:
-    """One picture and its signs."""
+    """Draw one scene: ground, clutter, then signs."""
     image = _ground(stream, config.edge_px)
     _clutter(stream, image)
     num_signs = int(stream.integers(config.min_signs, config.max_signs + 1))
@@ -132,7 +139,7 @@ def draw_scene(stream: np.random.Generator, config: DemoConfig) -> Scene:
 
 
 def ask(stream: np.random.Generator, scene: Scene, num_relations: int) -> list[SceneQuestion]:
-    """Write a question about each sign, some about two, one about a sign that is not there."""
+    """Write one question about each sign, `num_relations` about two signs, and one about a sign that is not there."""
     asked = [
         SceneQuestion(text=number_question(sign.phrase), answer=sign.number, kind="attribute", signs=(sign,))
         for sign in scene.signs
@@ -147,11 +154,12 @@ def ask(stream: np.random.Generator, scene: Scene, num_relations: int) -> list[S
 
 
 def number_question(phrase: str) -> str:
+    """Return the text of a question about one sign."""
     return f"What number is on {phrase}?"
 
 
 def _relation(first: Sign, second: Sign) -> SceneQuestion:
-    """Asked along the axis on which the two lie further apart."""
+    """Write a question about two signs, along the axis on which they lie further apart."""
     right = first.box.x0 + first.box.x1 - second.box.x0 - second.box.x1
     down = first.box.y0 + first.box.y1 - second.box.y0 - second.box.y1
     if abs(right) >= abs(down):
@@ -174,7 +182,7 @@ def _ground(stream: np.random.Generator, edge_px: int) -> Image.Image:
 
 
 def _clutter(stream: np.random.Generator, image: Image.Image) -> None:
-    """Lines, blobs and blocks in colours near the ground's: none of them is a sign."""
+    """Draw lines, blobs and blocks in colours near the ground's: none of them is a sign."""
     draw = ImageDraw.Draw(image)
     edge = image.width
     for _ in range(int(stream.integers(8, 15))):
@@ -193,7 +201,7 @@ def _clutter(stream: np.random.Generator, image: Image.Image) -> None:
 
 
 def _centres(stream: np.random.Generator, num_signs: int, edge_px: int) -> list[tuple[int, int]]:
-    """Centres of distinct grid cells, two cells apart at least and one from the edge, each a pixel or two off."""
+    """Choose centres of distinct grid cells, two or more cells apart and one from the edge, each up to a pixel off."""
     cells = edge_px // TOKEN_PX
     while True:  # a bad start can leave no room for the last sign: then start anew
         chosen: list[tuple[int, int]] = []
@@ -242,21 +250,21 @@ _loaded: list[ImageFont.FreeTypeFont | ImageFont.ImageFont] = []
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own scalable font: two digits are 13 px wide."""
+    """Load Pillow's own scalable font once: two digits are 13 px wide."""
     if not _loaded:
         _loaded.append(ImageFont.load_default(size=12))
     return _loaded[0]
 
 
 def splits(config: DemoConfig) -> Iterator[tuple[str, int]]:
-    """(split, index) of every scene."""
+    """Yield (split, index) of every scene."""
     for split, num in (("train", config.num_train), ("selection", config.num_selection), ("test", config.num_test)):
         for index in range(num):
             yield split, index
 
 
 def _make_room(out: Path) -> None:
-    """Mark a folder as ours before anything is drawn, and remove earlier drawings."""
+    """Mark a folder as ours before the first scene is drawn, and remove earlier scenes."""
     marker = out / MARKER
     if out.exists() and any(out.iterdir()) and not marker.exists():
         raise RecipeError(f"{out}: holds files that are not drawn scenes. Name an empty or new folder.")
@@ -271,8 +279,12 @@ def _make_room(out: Path) -> None:
 
 
 def write_demo(out: Path, config: DemoConfig) -> int:
-    """Write images/*.png, questions.parquet and, apart, truth.parquet below `out`; returns the number of scenes.
-    Scenes that were drawn there before, all or some, are removed. Raises RecipeError when `out` holds something else."""
+    """Write images/*.png, questions.parquet and truth.parquet below `out`; return the number of scenes.
+
+    Earlier scenes in `out` are removed. Raises RecipeError when `out` contains other files.
+
+    write_demo(Path("scenes"), DemoConfig(num_train=12, num_selection=0, num_test=0))    # 12
+    """
     _make_room(out)
     questions: list[dict[str, object]] = []
     truth: list[dict[str, object]] = []

@@ -1,5 +1,5 @@
 """Read the image files of a source within limits, and decode them.
-Leaves out: how bytes become pixels (decode.py), which files a recipe names (recipe.py)."""
+Leaves out: decoding bytes (decode.py), the choice of the files (recipe.py)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedImage:
-    """An opened image and the file that it came from."""
+    """A decoded image with the bytes of its file."""
 
     image: Image.Image
     """RGB, upright, pixels loaded, no metadata."""
@@ -45,8 +45,8 @@ class DecodedImage:
 
 
 def read_image_file(path: Path, config: ImageConfig) -> bytes:
-    """Read the file's bytes. Raises UnusableImageError when it is missing, not a plain file, unreadable or above
-    max_file_mb."""
+    """Read the bytes of an image file. Raises UnusableImageError: missing_image for a path that is no plain file,
+    unreadable_image, or oversize_image above max_file_mb."""
     try:
         if not path.is_file():  # also keeps pipes and devices out, which would block or never end
             raise UnusableImageError("missing_image", "there is no such file", path)
@@ -59,7 +59,11 @@ def read_image_file(path: Path, config: ImageConfig) -> bytes:
 
 
 def open_image(path: Path, config: ImageConfig) -> DecodedImage:
-    """Open the image at `path`, upright and RGB. Raises UnusableImageError when it cannot be opened safely and whole."""
+    """Read and decode the image at `path`. Raises UnusableImageError: missing_image, unreadable_image or oversize_image
+    (above max_file_mb or max_megapixels).
+
+    open_image(Path("photo.jpg"), ImageConfig()).image.size    # (width, height) in pixels, upright
+    """
     data = read_image_file(path, config)
     try:
         image = decode_image(data, config.max_megapixels)

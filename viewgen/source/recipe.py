@@ -2,7 +2,7 @@
 Leaves out: opening images (images.py), the other settings of a recipe (build/config.py).
 
 The query runs inside the root folder, may only read, and reads nothing outside of it. Questions are put in order of
-image and id, so that a query needs no ORDER BY for a build to be repeatable."""
+image and id, so that a build is repeatable without ORDER BY in its query."""
 
 from __future__ import annotations
 
@@ -50,7 +50,14 @@ class SourceConfig:
 
 
 def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
-    """Read the source's questions, ordered by image and id. Raises RecipeError, one line that begins with the recipe."""
+    """Read the questions of a source, ordered by image path and id.
+
+    Raises RecipeError, one line that begins with the recipe's path: no such folder, a query that fails, reads outside
+    the root or gives no rows, columns that are missing or unknown, NULLs, ids that occur twice, or faulty boxes.
+
+    source = SourceConfig(root="photos", query="SELECT question_id, image_path, question FROM 'questions.csv'")
+    questions = read_questions(source, Path("recipe.toml"))
+    """
     root = root_of(source, recipe)
     if not root.is_dir():
         raise RecipeError(f"{recipe}: source.root is {str(root)!r}, and there is no such folder. Change it.")
@@ -72,7 +79,7 @@ def root_of(source: SourceConfig, recipe: Path) -> Path:
 
 
 def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
-    """Run the query: boxes come as they are, all other columns as text."""
+    """Run the query. Boxes keep their type, all other columns become text."""
     try:
         # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
         with contextlib.chdir(root), open_reader(root) as connection:
@@ -87,7 +94,7 @@ def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
 
 
 def open_reader(root: Path) -> Connection:
-    """Open a DuckDB that can read below `root` and reach nothing else: no other file, no network, no Python variable."""
+    """Open a DuckDB that can read below `root` alone: no other file, no network, no Python variable."""
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
     connection.execute(f"SET allowed_directories = ['{str(root).replace(chr(39), chr(39) * 2)}']")
     connection.execute("SET enable_external_access = false")
@@ -111,7 +118,7 @@ def _one_select(connection: Connection, query: str, recipe: Path) -> Statement:
 
 
 def _refuse_columns(columns: Sequence[str], recipe: Path) -> None:
-    """Refuse unknown columns: a misspelt optional one would be left out in silence."""
+    """Refuse missing, unknown and repeated columns: a misspelt optional column would be ignored in silence."""
     lacking = [name for name in NEEDED if name not in columns]
     if lacking:
         raise RecipeError(f"{recipe}: source.query gives no column {lacking[0]!r}, only {', '.join(columns)}. Add it.")
@@ -169,7 +176,7 @@ def _annotations(row: Mapping[str, Any], recipe: Path) -> tuple[Annotation, ...]
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Box:
-    """Parts of pixels count as whole ones."""
+    """Round outwards, so that parts of pixels count as whole ones."""
     return Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
 
 

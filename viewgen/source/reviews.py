@@ -1,7 +1,7 @@
-"""Verdicts of people who looked at questions and their views, as the report's page saves them: CSV with the columns
-question_id, verdict (accept or reject) and, if one likes, note.
-Leaves out: the page (report/page.py), acting on verdicts (build/stages.py). A rejected question leaves the build as a
-rejection of stage `review`; an accepted one stays although the audit would reject it, but no other stage is overruled."""
+"""Read reviews: the verdicts of people on questions and their views, as the report's page saves them.
+A CSV file with the columns question_id, verdict (accept or reject) and, optionally, note.
+Leaves out: the page (report/page.py), applying the reviews (build/stages.py). A rejected question leaves the build with
+stage `review`; an accepted one stays although the audit would reject it, but no other stage is overruled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEEDED, OPTIONAL = ("question_id", "verdict"), ("note",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """Decision of a person about one question."""
+    """A person's verdict on one question."""
 
     verdict: str
     """accept or reject."""
@@ -29,18 +29,23 @@ class Review:
 
     @property
     def is_reject(self) -> bool:
+        """True for the verdict `reject`."""
         return self.verdict == "reject"
 
     @property
     def message(self) -> str:
-        """A sentence for the rejected row."""
+        """Message of the rejection."""
         return f"a reviewer rejected it: {self.note}" if self.note else "a reviewer rejected it"
 
 
 def read_reviews(path: Path) -> Mapping[str, Review]:
-    """Read the verdicts by question_id, in the order of the file. Raises ReviewsError, one line that names file and line.
+    """Read the reviews, by question_id in the order of the file. Notes of lines that agree are joined.
 
-    A question may stand in several lines as long as they agree; their notes are joined."""
+    Raises ReviewsError, one line that names file and line: unknown columns, a wrong number of fields, an unknown verdict,
+    or two verdicts on one question.
+
+    read_reviews(Path("reviews.csv"))["q17"].verdict    # "reject"
+    """
     found: dict[str, Review] = {}
     first_line: dict[str, int] = {}
     for line, question_id, new in _verdicts(path):
@@ -55,7 +60,7 @@ def read_reviews(path: Path) -> Mapping[str, Review]:
 
 
 def _verdicts(path: Path) -> Iterator[tuple[int, str, Review]]:
-    """Line number, question_id and verdict of every row."""
+    """Yield line number, question_id and review of every row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             rows = csv.reader(file, strict=True)

@@ -16,7 +16,7 @@ Schedule = Literal["sigmoid", "cosine"]
 NUM_STEPS = 1000
 """Length of the noise schedules, as in the papers they come from."""
 BLUR_SHARE = 0.25
-"""Radius of the blur that fills a box, over the box's shorter side: nothing that was in it can be told any more."""
+"""Radius of the blur that fills a box, over the box's shorter side: nothing in it stays recognisable."""
 
 
 def shrink(image: Image.Image, factor: float) -> Image.Image:
@@ -35,7 +35,7 @@ def pixelate(image: Image.Image, block_px: int) -> Image.Image:
 
 
 def blur(image: Image.Image, radius_px: float) -> Image.Image:
-    """Gaussian blur with a standard deviation of radius_px."""
+    """Apply a Gaussian blur with a standard deviation of radius_px."""
     return image.filter(ImageFilter.GaussianBlur(radius_px))
 
 
@@ -51,7 +51,7 @@ def add_noise(image: Image.Image, stream: np.random.Generator, step: int, schedu
 
 
 def signal_share(step: int, schedule: Schedule) -> float:
-    """Share of the variance that is still picture after `step` steps, 1 to 0: the product of 1 - beta up to there.
+    """Compute the image's share of the variance after `step` steps, 1 to 0: the product of 1 - beta up to there.
 
     sigmoid: the betas of visual contrastive decoding (arXiv 2311.16922). cosine: arXiv 2102.09672, eq. 17."""
     if schedule == "cosine":
@@ -64,7 +64,7 @@ def signal_share(step: int, schedule: Schedule) -> float:
 def shuffle(image: Image.Image, stream: np.random.Generator, patch_px: int) -> Image.Image:
     """Put square patches of patch_px in another order; a strip too narrow for a patch, right and below, stays.
 
-    There must be two patches at least."""
+    The image must contain two patches or more."""
     rows, columns = image.height // patch_px, image.width // patch_px
     assert rows * columns > 1, "one patch has no other order"
     pixels = np.array(image)
@@ -79,7 +79,7 @@ def shuffle(image: Image.Image, stream: np.random.Generator, patch_px: int) -> I
 
 
 def fill_for(image: Image.Image, part: Image.Image, fill: Fill, stream: np.random.Generator) -> Image.Image:
-    """Return the pixels to lay over `part` of an image: one colour, the part itself blurred past recognition, or noise
+    """Return the pixels that replace `part` of an image: one colour, the part itself blurred past recognition, or noise
     with the image's own mean and deviation in each channel. Only noise draws from the stream."""
     if fill == "blur":
         return blur(part, BLUR_SHARE * min(part.size))
@@ -91,7 +91,7 @@ def fill_for(image: Image.Image, part: Image.Image, fill: Fill, stream: np.rando
 
 
 def colour(image: Image.Image, fill: Literal["mean", "grey", "black"]) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255."""
+    """Return the red, green and blue of a fill, 0 to 255."""
     if fill == "mean":
         red, green, blue = (round(float(level)) for level in moments(image)[0])
         return red, green, blue
@@ -100,7 +100,7 @@ def colour(image: Image.Image, fill: Literal["mean", "grey", "black"]) -> tuple[
 
 
 def moments(image: Image.Image) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
-    """Mean and standard deviation of the levels of each channel."""
+    """Compute mean and standard deviation of the levels of each channel."""
     # By counting levels: as exact as a sum over all pixels, and many times faster.
     counts = np.array(image.histogram(), dtype=np.float64).reshape(3, 256)
     levels = np.arange(256.0)

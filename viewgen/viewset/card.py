@@ -1,5 +1,5 @@
 """Print the card of a view set and docs/data-format.md from schema.py.
-Leaves out: every number that the manifest does not hold."""
+Leaves out: every number that is not in the manifest (report/ reads the tables)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CARD = """# A view set
 
 Questions about images, each with views of its evidence, made by `viewgen build`. Schema version {version}, seed {seed}.
 
-| table | rows | what a row is |
+| table | rows | content |
 |---|---|---|
 {tables}
 
@@ -35,13 +35,13 @@ Models: {models}. Every setting is in `manifest.json`.
 
 
 def data_format() -> str:
-    """Return docs/data-format.md."""
+    """Return the text of docs/data-format.md."""
     return "\n".join([_FORMAT, *(_described(name, table) for name, table in TABLES.items())])
 
 
 def card(manifest: Manifest) -> str:
-    """Return README.md of a view set. Its YAML header lets Hugging Face's `datasets` find the tables and decode the
-    images."""
+    """Return the text of a view set's README.md. Its YAML header lets Hugging Face's `datasets` find the tables and
+    decode the image columns."""
     counts = {name: sum(part.files[name].rows for part in manifest.parts) for name in TABLES}
     tables = "\n".join(f"| {name} | {counts[name]} | {table.meaning} |" for name, table in TABLES.items())
     models = ", ".join(f"{name} (SHA-256 {sha256[:16]})" for name, sha256 in sorted(manifest.models.items())) or "none"
@@ -71,7 +71,7 @@ def _type_words(kind: DataType) -> str:
 
 
 def _yaml_header() -> Iterator[str]:
-    """Yield one configuration per table. All rows are one split named rows: our own `split` is a column."""
+    """Yield the lines of one configuration per table, with one split named `rows`: our own `split` is a column."""
     yield "configs:"
     for name in TABLES:
         yield from (f"- config_name: {name}", "  data_files:", "  - split: rows", f"    path: {name}/*.parquet")
@@ -99,7 +99,7 @@ def _feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
 
 
 def _instance(kind: object) -> DataType:
-    """Return an inner type as an object; polars hands out the object or its class."""
+    """Return an inner type as an object; polars returns either the object or its class."""
     found = kind() if isinstance(kind, type) else kind
     assert isinstance(found, pl.DataType)
     return found

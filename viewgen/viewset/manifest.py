@@ -1,7 +1,7 @@
 """Read and write manifest.json: the settings, seed and models of a view set, and the files of each finished part.
 Leaves out: the tables themselves (shards.py).
 
-A manifest holds no time and no place: equal builds have equal manifests."""
+A manifest stores neither time nor path: equal builds have equal manifests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
-    """One Parquet file."""
+    """Row count, size in bytes and SHA-256 of one Parquet file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -35,7 +35,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRecord:
-    """One finished part."""
+    """A finished part of a view set: one file per table, about the same images."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -43,7 +43,7 @@ class PartRecord:
     num_questions: int
     """Questions that came in: kept and rejected."""
     fingerprint: str
-    """Fingerprint of all that the part was made from: questions, image files, settings, seed, models, code."""
+    """Hash of the part's inputs: questions, image files, settings, seed, models, code."""
     files: Mapping[str, FileRecord]
     """Table -> its file."""
 
@@ -56,14 +56,14 @@ class Manifest:
 
     schema_version: int
     made_by: Mapping[str, str]
-    """Versions of viewgen and of the libraries that shape bytes; `code` is a hash of viewgen's own source."""
+    """Versions of viewgen and of the libraries that shape bytes; `code`: hash of viewgen's own source."""
     seed: int
     config: Mapping[str, Any]
     """Every setting of the build, defaults included."""
     models: Mapping[str, str]
     """Model -> sha256 of its weights."""
     num_parts: int
-    """Parts that the build will have when it is finished."""
+    """Number of parts of the finished build."""
     parts: tuple[PartRecord, ...]
     """Finished parts, in order."""
 
@@ -77,11 +77,12 @@ class Manifest:
 
     @property
     def is_complete(self) -> bool:
+        """True when every part is finished."""
         return len(self.parts) == self.num_parts
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of the view set at `folder`. Raises ShardError when it is missing, broken or of another
+    """Read the manifest of the view set at `folder`. Raises ShardError when it is missing, broken or of another schema
     version."""
     path = folder / MANIFEST
     if not folder.is_dir():
@@ -111,7 +112,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def fingerprint(thing: Any) -> str:  # noqa: ANN401 - anything that JSON can hold
-    """Hash anything that JSON can hold: equal things have equal hashes, others do not."""
+    """Hash a JSON value (SHA-256, hex), whatever the order of its keys. Raises ValueError for NaN and infinity."""
     return hashlib.sha256(json.dumps(thing, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The tables of a view set, column by column: type, unit, meaning. docs/data-format.md is printed from here.
+"""Define the tables of a view set, column by column: type, unit, meaning. docs/data-format.md is printed from here.
 Leaves out: reading and writing (shards.py). Imports neither torch nor a model library."""
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ else:
     """beartype, which checks annotations while tests run, refuses a class whose metaclass has its own repr."""
 
 SCHEMA_VERSION = 2
-"""Goes up when a column changes its meaning, type or name; a reader refuses any other version."""
+"""Raised when a column changes its meaning, type or name; a reader refuses any other version."""
 
 IMAGE = pl.Struct({"bytes": pl.Binary, "path": pl.String})
-"""Hugging Face `datasets` decodes this as an image: the encoded file, and a file name that tells its format."""
+"""Image column as Hugging Face `datasets` decodes it: the encoded file, and a file name whose suffix is its format."""
 BOX = pl.Struct({"x0": pl.Int32, "y0": pl.Int32, "x1": pl.Int32, "y1": pl.Int32})
 PHRASE = pl.Struct({"text": pl.String, "start": pl.Int32, "end": pl.Int32, "rule": pl.String})
 REGION = pl.Struct(
@@ -40,7 +40,7 @@ MISSING = pl.Struct({"kind": pl.String, "reason": pl.String, "message": pl.Strin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column: `unit` is empty where there is none; `nullable` says whether a row may lack it."""
+    """A column. `unit` is empty for plain values; a `nullable` column may be null in a row, or absent."""
 
     type: DataType
     meaning: str
@@ -50,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table: its sentence, its key column and its columns in order."""
+    """A table: its description, its key column and its columns in order."""
 
     meaning: str
     key: str
@@ -58,6 +58,7 @@ class Table:
 
     @property
     def polars(self) -> dict[str, DataType]:
+        """Column name -> polars type."""
         return {name: column.type for name, column in self.columns.items()}
 
 
@@ -77,26 +78,30 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             width_px=Column(type=_INT, unit="px", meaning="Width once the EXIF orientation is applied."),
             height_px=Column(type=_INT, unit="px", meaning="Height once the EXIF orientation is applied."),
             sha256=Column(type=_TEXT, meaning="Of the file's bytes, in hex."),
-            source_path=Column(type=_TEXT, meaning="Where the file lay, below the recipe's root."),
+            source_path=Column(type=_TEXT, meaning="Path of the file below the recipe's root."),
         ),
         "questions": _table(
             "One row per question that was kept.",
             "question_id",
             question_id=Column(type=_TEXT, meaning="The source's own name for it; distinct in the view set."),
             image_id=Column(type=_TEXT, meaning="Row of `images`."),
-            split=Column(type=_TEXT, meaning="train, selection, test, or what the source calls it."),
-            kind=Column(type=_TEXT, meaning="The source's sort of question; empty where it has none."),
+            split=Column(type=_TEXT, meaning="train, selection, test, or a name of the source's own."),
+            kind=Column(type=_TEXT, meaning="The source's type of question; empty without one."),
             question=Column(type=_TEXT, meaning="As the source words it."),
             answer=Column(
-                type=_TEXT, nullable=True, meaning="Where the source has one. Evaluation only: training never reads it."
+                type=_TEXT,
+                nullable=True,
+                meaning="The source's answer; null without one. For evaluation only: training never reads it.",
             ),
             phrases=Column(
-                type=pl.List(PHRASE), meaning="Words looked for: question[start:end], and the rule that found them."
+                type=pl.List(PHRASE),
+                meaning="Phrases of the question: question[start:end], and the rule that found them.",
             ),
             regions=Column(type=pl.List(REGION), meaning="Places proposed for each phrase, best first, by source."),
-            evidence=Column(type=pl.List(BOX), unit="px", meaning="Where the answer can be seen, after growing."),
+            evidence=Column(type=pl.List(BOX), unit="px", meaning="Boxes that show the answer, after growing."),
             missing_views=Column(
-                type=pl.List(MISSING), meaning="Kinds of view that it lacks though the recipe asks for them, and why."
+                type=pl.List(MISSING),
+                meaning="Kinds of view that it lacks although the recipe names them, with reasons.",
             ),
             evidence_share=Column(type=_REAL, unit="0..1", meaning="Area of the evidence boxes over the image's."),
         ),
@@ -107,16 +112,16 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             question_id=Column(type=_TEXT, meaning="Row of `questions`."),
             image_id=Column(type=_TEXT, meaning="Row of `images` it was made from; another question's for `swapped`."),
             role=Column(type=_TEXT, meaning="positive: shows the evidence. negative: does not."),
-            kind=Column(type=_TEXT, meaning="As the recipe asks for it: crop, off_region, masked, ..."),
+            kind=Column(type=_TEXT, meaning="As the recipe names it: crop, off_region, masked, ..."),
             made_as=Column(
                 type=_TEXT,
                 meaning="As it was made: another kind where a fallback stands in for one that cannot be made.",
             ),
-            fallback=Column(type=_TEXT, nullable=True, meaning="Why a fallback stands in; null when none does."),
+            fallback=Column(type=_TEXT, nullable=True, meaning="Reason for a fallback; null without one."),
             image=Column(
                 type=IMAGE,
                 nullable=True,
-                meaning="The view, encoded without loss (PNG); null for kind `none`, which shows nothing.",
+                meaning="The view, encoded without loss (PNG); null for kind `none`.",
             ),
             width_px=Column(type=_INT, unit="px", meaning="Width of the view; 0 for `none`."),
             height_px=Column(type=_INT, unit="px", meaning="Height of the view; 0 for `none`."),
@@ -124,7 +129,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 type=BOX,
                 unit="px",
                 nullable=True,
-                meaning="Where in the image it was cut; null when it is not a plain cut.",
+                meaning="Box of the cut in the image; null for a view that is not a plain cut.",
             ),
             seed=Column(
                 type=pl.UInt64(), meaning="Of the view's own random stream, drawn from (build seed, question_id, kind)."
@@ -141,7 +146,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             ),
             sharpness_ratio=Column(
                 type=_REAL,
-                meaning="Its `sharpness` over that of the positive view of the same evidence box; both count as 1 at least.",
+                meaning="Its `sharpness` over that of the positive view of the same evidence box; values below 1 count as 1.",
             ),
             same_size=Column(type=pl.Boolean(), meaning="As wide and as high as the positive view."),
             same_encoding=Column(
@@ -167,11 +172,11 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 type=_REAL,
                 unit="nats",
                 nullable=True,
-                meaning="Least, over the phrases the positive was cut for, of the positive's logit less this one's.",
+                meaning="Minimum, over the phrases the positive was cut for, of the positive's logit less this one's.",
             ),
             flags=Column(
                 type=pl.List(_TEXT),
-                meaning="What the audit finds wrong with it: leaks_evidence, sharpness_differs, ...",
+                meaning="Faults found by the audit: leaks_evidence, sharpness_differs, ...",
             ),
         ),
         "rejects": _table(
@@ -184,7 +189,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             question=Column(type=_TEXT, meaning="As the source words it."),
             stage=Column(
                 type=_TEXT,
-                meaning="The stage that gave it up: images, phrases, regions, evidence, views, audit, review.",
+                meaning="Stage that rejected it: images, phrases, regions, evidence, views, audit, review.",
             ),
             reason=Column(type=_TEXT, meaning="A fixed word, for counting."),
             message=Column(type=_TEXT, meaning="A sentence with the numbers."),

@@ -2,7 +2,7 @@
 Leaves out: the meaning of the columns (schema.py), the manifest's own form (manifest.py), making rows (tables.py).
 
 Part k of every table speaks of the same images, so a reader needs part k alone. Pixels are read part by part and kept
-in a cache of bounded size; columns that are not asked for are not read, above all not the answers."""
+in a cache of bounded size; columns that the caller does not request are not read, above all not the answers."""
 
 from __future__ import annotations
 
@@ -23,39 +23,40 @@ from viewgen.viewset.manifest import FileRecord, Manifest, read_manifest
 from viewgen.viewset.schema import TABLES
 
 ROW_GROUP_BYTES = 32_000_000
-"""Hugging Face's viewer refuses row groups over 300 MB, and a reader must hold one: 32 to 64 MB serves both."""
+"""Encoded images per row group. Hugging Face's viewer refuses groups over 300 MB, and a reader keeps one in memory:
+32 to 64 MB suits both."""
 MIN_ROWS = 512
-"""Rows of a group, unless rows have many megabytes: groups of a few small rows read slowly."""
+"""Minimum row-group size of tables without images: groups of a few small rows read slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSample:
-    """A kept question as a view set holds it, without pixels."""
+    """A kept question as stored in a view set, without pixels."""
 
     question_id: str
     image_id: str
     question: str
     kind: str
-    """The source's sort of question."""
+    """The source's type of question (attribute, relation, ...)."""
     split: str
     part: int
     evidence: tuple[Box, ...]
-    """Pixels of the upright source image."""
+    """Evidence boxes, pixels of the upright source image."""
     answer: str | None
-    """None where the source has none, and always unless answers were asked for."""
+    """Reference answer. None where the source has none, and always when samples() is called without `answers`."""
     views: Mapping[str, tuple[str, ...]]
-    """Kind of view, of those asked for -> ids of its views; a kind that shows nothing has none."""
+    """Requested kind of view -> ids of its views, in order; no ids for the kind `none`, a view without pixels."""
     missing: frozenset[str]
-    """Kinds of view that could not be made of it."""
+    """Kinds of view that could not be made for the question."""
 
 
 def table_path(folder: Path, table: str, part: int) -> Path:
-    """Return the path of a part of a table in the view set at `folder`."""
+    """Return the path of one part of a table in the view set at `folder`."""
     return folder / table / f"part-{part:05d}.parquet"
 
 
 def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
-    """Write rows to `path`, whole or not at all: equal rows give equal bytes. Row groups hold about ROW_GROUP_BYTES."""
+    """Write rows to `path`, whole or not at all; equal rows give equal bytes. Row groups take about ROW_GROUP_BYTES."""
     with write_whole(path) as partial:
         rows.write_parquet(partial, row_group_size=_rows_per_group(rows))
         read_back = _num_rows(partial)
@@ -64,16 +65,16 @@ def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
 
 
 def file_record(path: Path) -> FileRecord:
-    """Return rows, size and hash of a Parquet file. Raises ShardError when it cannot be read."""
+    """Return row count, size in bytes and SHA-256 of a Parquet file."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return FileRecord(rows=_num_rows(path), bytes=path.stat().st_size, sha256=sha256)
 
 
 def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
-    """Describe the fault of a table's file, by its size and footer without reading its rows; None when it has none.
+    """Describe the fault of a table's file, from its size and footer without reading rows; None for a sound file.
 
-    A column that may be null may also be absent: a view set can be handed on without its answers."""
+    A nullable column may also be absent: a view set can be handed on without its answers."""
     if fault := _form_fault(path, table, record):
         return fault
     try:
@@ -100,7 +101,7 @@ def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
 
 
 def _are_sound(files: Sequence[tuple[Path, str, FileRecord]]) -> bool:
-    """Return True when file_fault() finds nothing in any of them."""
+    """Return True when file_fault() finds nothing in any of the files."""
     if any(_form_fault(path, table, record) for path, table, record in files):
         return False
     try:
@@ -111,7 +112,12 @@ def _are_sound(files: Sequence[tuple[Path, str, FileRecord]]) -> bool:
 
 
 class ViewSet:
-    """A finished view set, checked and opened for reading. Safe to read from several threads."""
+    """A finished view set, checked and opened for reading. Safe to read from several threads.
+
+    views = ViewSet.open(Path("my-views"))
+    first = views.samples("train", ["crop", "off_region"])[0]
+    png = views.view_bytes(first.views["crop"])[first.views["crop"][0]]
+    """
 
     def __init__(self, path: Path, manifest: Manifest, cache_mb: float) -> None:
         self.path = path
@@ -121,15 +127,16 @@ class ViewSet:
 
     @classmethod
     def open(cls, path: Path, cache_mb: float = 512.0) -> ViewSet:
-        """Check manifest, schema version, completeness, every file's size, columns and row count.
+        """Open a view set: check manifest, schema version, completeness, every file's size, columns and row count.
 
-        `cache_mb`: how much of the encoded images is kept in memory. Raises ShardError with the remedy."""
+        `cache_mb`: memory for encoded images, in millions of bytes; the images used last stay in it. Raises ShardError,
+        with the remedy, for a folder that is missing, unfinished, damaged or of another schema version."""
         manifest = read_manifest(path)
         if not manifest.is_complete:
             found = f"{len(manifest.parts)} of {manifest.num_parts} parts are finished"
             raise ShardError(f"{path}: {found}. Run the same `viewgen build` again: it goes on where it stopped.")
         files = [(table_path(path, table, part.part), table, part) for part in manifest.parts for table in TABLES]
-        # All at once takes a tenth of the time of one by one, which is for finding out what is wrong with which.
+        # All at once takes a tenth of the time; one by one only to name the damaged file and its fault.
         is_sound = _are_sound([(file, table, part.files[table]) for file, table, part in files])
         for file, table, part in () if is_sound else files:
             if fault := file_fault(file, table, part.files[table]):
@@ -138,27 +145,31 @@ class ViewSet:
 
     @property
     def parts(self) -> tuple[int, ...]:
+        """Numbers of the parts, rising."""
         return tuple(record.part for record in self.manifest.parts)
 
     def table_paths(self, name: str) -> list[Path]:
-        """Return the files of a table, in order of parts."""
+        """Return the paths of a table's files, in order of parts."""
         return [table_path(self.path, name, part) for part in self.parts]
 
     def splits(self) -> dict[str, int]:
-        """Count the kept questions of each split, by name."""
+        """Count the kept questions of each split: {"test": 3, "train": 12}."""
         counts = self._columns("questions", ["split"])["split"].value_counts().sort("split")
         return dict(counts.iter_rows())
 
     def view_kinds(self, role: str = "") -> tuple[str, ...]:
-        """Return every kind of view here, by name; of one role, positive or negative, when it is given."""
+        """Return the kinds of view in the set, sorted; with `role` ("positive" or "negative"), those of that role."""
         views = self._columns("views", ["kind", "role"])
         return tuple(sorted(views.filter(pl.col("role") == role if role else pl.lit(True))["kind"].unique()))
 
     def samples(self, split: str, kinds: Sequence[str], answers: bool = False) -> list[StoredSample]:
-        """Return the kept questions of a split with the ids of their views of the given kinds, in order of the files.
+        """Return the kept questions of a split with the ids of their views of `kinds`, in order of the files.
 
-        The column of answers is not read from disk unless `answers` is true. Raises ShardError for an unknown split and
-        when a sample lacks a view of an asked kind without saying so in `missing`."""
+        Without `answers` the column of answers is not even read from disk. Raises ShardError for an unknown split, and
+        for a sample that lacks a view of one of the `kinds` without naming it in `missing`.
+
+        views.samples("train", ["crop"])[0].views["crop"]    # the ids of one question's views
+        """
         samples = [sample for part in self.parts for sample in self._part_samples(part, split, kinds, answers)]
         if not samples:
             held = ", ".join(f"{name} ({num:,})" for name, num in self.splits().items()) or "no questions at all"
@@ -171,11 +182,12 @@ class ViewSet:
         return samples
 
     def image_bytes(self, image_ids: Iterable[str]) -> dict[str, bytes]:
-        """Read source images as their own files' bytes (decode() turns them upright), by id. Raises ShardError."""
+        """Read source images, each as its own file's bytes (decode_image() turns them upright). Raises ShardError for an
+        unknown id and an unreadable file."""
         return self._bytes("images", image_ids)
 
     def view_bytes(self, view_ids: Iterable[str]) -> dict[str, bytes]:
-        """Read views as PNG bytes, by id. Raises ShardError for an id that is not here."""
+        """Read views as PNG bytes. Raises ShardError for an unknown id and an unreadable file."""
         return self._bytes("views", view_ids)
 
     def _part_samples(self, part: int, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
@@ -187,7 +199,7 @@ class ViewSet:
         ids: dict[str, dict[str, tuple[str, ...]]] = {}
         for view_id, question_id, kind, width_px in views.iter_rows():
             of_question = ids.setdefault(question_id, {})
-            # A view that shows nothing at all is there, but is no picture.
+            # The view without pixels is a row, but has no image.
             of_question[kind] = (*of_question.get(kind, ()), *([view_id] if width_px else []))
         return [
             StoredSample(
@@ -219,7 +231,7 @@ class ViewSet:
         return found
 
     def _index(self, table: str) -> dict[str, _Place]:
-        """Return the place of the bytes of each id, read once."""
+        """Return id -> place of its bytes, read once per table."""
         if table not in self._places:
             columns = [TABLES[table].key, *(["kind"] if table == "views" else [])]
             self._places[table] = {
@@ -247,7 +259,7 @@ class ViewSet:
         return pl.concat([self._read(table, part, columns) for part in self.parts])
 
     def _read(self, table: str, part: int, columns: Sequence[str], kind: str = "") -> pl.DataFrame:
-        """Columns of a part, of one kind when it is given; those that may be absent only where they are held."""
+        """Read columns of a part, with `kind` only its rows of that kind; nullable columns if the file has them."""
         path = table_path(self.path, table, part)
         try:
             rows = pl.scan_parquet(path, glob=False)
@@ -259,7 +271,7 @@ class ViewSet:
 
 
 class _Place(NamedTuple):
-    """Unit of reading: a part of a table, of views one kind."""
+    """Unit of reading: one part of a table; of views, one kind in it."""
 
     table: str
     part: int
@@ -298,7 +310,7 @@ def _rows_per_group(rows: pl.DataFrame) -> int:
 
 
 def _num_rows(path: Path) -> int:
-    """From the footer alone."""
+    """Count rows from the footer alone."""
     return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
 
 

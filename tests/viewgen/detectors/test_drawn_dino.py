@@ -99,7 +99,7 @@ def test_a_threshold_tells_signs_that_are_there_from_absent_ones(found: tuple[li
     assert sum(score < THRESHOLD for score in absent) >= 0.8 * len(absent)
 
 
-def test_a_picture_with_fewer_cells_than_the_model_has_queries_is_read_all_the_same() -> None:
+def test_an_image_with_fewer_cells_than_the_model_has_queries_is_read_all_the_same() -> None:
     config = DetectorConfig(library="transformers", model="embedded:drawn-dino", box_threshold=0.0, text_threshold=0.0)
     detector, scene = load_detector(config), next(scenes())[0]
     sign = scene.signs[0]

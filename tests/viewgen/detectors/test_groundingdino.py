@@ -216,13 +216,13 @@ def transformers_model() -> GroundingDinoForObjectDetection:
     return model
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def any_image(width: int, height: int, seed: int = 0) -> Image.Image:
     """Blots of colour: noise would look alike everywhere."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
-PICTURES = (picture(320, 240), picture(160, 160, 1), picture(200, 500, 2))
+IMAGES = (any_image(320, 240), any_image(160, 160, 1), any_image(200, 500, 2))
 
 
 def answers_of_transformers(
@@ -257,7 +257,7 @@ def answers(detector: TiledDetector, image: Image.Image, phrases: tuple[str, ...
 
 
 def differences(model: GroundingDinoForObjectDetection, detector: TiledDetector) -> Iterator[float]:
-    for image, phrases in zip(PICTURES, PHRASES, strict=True):
+    for image, phrases in zip(IMAGES, PHRASES, strict=True):
         boxes, scores = answers(detector, image, phrases)
         their_boxes, their_scores = answers_of_transformers(model, detector, image, phrases)
         assert boxes.shape == their_boxes.shape == (TINY.num_queries, 4)
@@ -291,7 +291,7 @@ def test_weights_of_transformers_give_the_same_boxes_and_scores_in_the_package(
 
 
 def asks() -> list[Ask]:
-    return [Ask(image=image, phrases=phrases) for image, phrases in zip(PICTURES[:2] * 2, (*PHRASES, ()), strict=False)]
+    return [Ask(image=image, phrases=phrases) for image, phrases in zip(IMAGES[:2] * 2, (*PHRASES, ()), strict=False)]
 
 
 def nearly(one: tuple[ScoredBox, ...], other: tuple[ScoredBox, ...]) -> bool:
@@ -305,7 +305,7 @@ def nearly(one: tuple[ScoredBox, ...], other: tuple[ScoredBox, ...]) -> bool:
 
 
 def test_an_answer_does_not_depend_on_the_images_and_captions_read_beside_it(detector: TiledDetector) -> None:
-    image = PICTURES[0]
+    image = IMAGES[0]
     many = [Ask(image=image, phrases=phrases) for phrases in PHRASES]
     together = detector.detect(many)
     assert len({len(boxes) for boxes in together}) > 1
@@ -314,7 +314,7 @@ def test_an_answer_does_not_depend_on_the_images_and_captions_read_beside_it(det
 
 
 def test_each_ask_is_answered_phrase_by_phrase_best_first(detector: TiledDetector) -> None:
-    found = detector.detect([*asks(), Ask(image=PICTURES[0], phrases=("Dog", "?!", "dog", "Dog"))])
+    found = detector.detect([*asks(), Ask(image=IMAGES[0], phrases=("Dog", "?!", "dog", "Dog"))])
     for ask, boxes in zip(asks(), found, strict=False):
         assert list(dict.fromkeys(one.phrase for one in boxes)) == list(ask.phrases)
         for phrase in ask.phrases:
@@ -328,7 +328,7 @@ def test_each_ask_is_answered_phrase_by_phrase_best_first(detector: TiledDetecto
 
 
 def test_thresholds_are_those_of_grounding_dino(checkpoint: Path, text_encoder: Path, detector: TiledDetector) -> None:
-    ask = Ask(image=PICTURES[0], phrases=PHRASES[1])
+    ask = Ask(image=IMAGES[0], phrases=PHRASES[1])
     boxes, scores = answers(detector, ask.image, ask.phrases)
     high, low = float(np.quantile(scores.max(axis=1), 0.6)), float(np.quantile(scores, 0.5))
     strict = load_groundingdino(config(checkpoint, text_encoder, box_threshold=high, text_threshold=low), ARCHITECTURES)
@@ -341,29 +341,29 @@ def test_thresholds_are_those_of_grounding_dino(checkpoint: Path, text_encoder: 
 def test_lists_longer_than_a_caption_are_answered_whole(detector: TiledDetector) -> None:
     many = tuple(f"the {colour} {thing} of a dog" for colour in WORDS[:6] for thing in WORDS)
     assert len(detector.network.captions(many)) == 3
-    found = detector.detect([Ask(image=PICTURES[1], phrases=many)])[0]
+    found = detector.detect([Ask(image=IMAGES[1], phrases=many)])[0]
     assert list(dict.fromkeys(one.phrase for one in found)) == list(many)
 
 
 def test_a_narrow_strip_is_read_like_any_other_image(detector: TiledDetector) -> None:
-    (found,) = detector.detect([Ask(image=picture(1200, 12), phrases=("dog",))])
+    (found,) = detector.detect([Ask(image=any_image(1200, 12), phrases=("dog",))])
     assert found
     assert all(one.box.y1 <= 12 for one in found)
 
 
 def test_half_precision_finds_nearly_the_same(checkpoint: Path, text_encoder: Path, detector: TiledDetector) -> None:
     half = load_groundingdino(config(checkpoint, text_encoder, dtype="bfloat16"), ARCHITECTURES)
-    _, scores = answers(detector, PICTURES[0], PHRASES[1])
-    _, rough = answers(half, PICTURES[0], PHRASES[1])
+    _, scores = answers(detector, IMAGES[0], PHRASES[1])
+    _, rough = answers(half, IMAGES[0], PHRASES[1])
     difference = np.abs(np.sort(scores, axis=0) - np.sort(rough, axis=0)).mean()
     assert 0 < difference < 0.05  # 8 bits of mantissa in a random network; 0.017 to 0.021 by processor
 
 
 @pytest.mark.parametrize("size", [(800, 600), (600, 800), (1500, 500), (33, 900), (640, 640), (4000, 3000)])
-def test_pictures_are_read_as_the_package_does(size: tuple[int, int], detector: TiledDetector) -> None:
+def test_images_are_read_as_the_package_does(size: tuple[int, int], detector: TiledDetector) -> None:
     from groundingdino.datasets import transforms
 
-    image = picture(*size)
+    image = any_image(*size)
     steps = [transforms.RandomResize([160], max_size=256), transforms.ToTensor()]
     steps += [transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
     wanted, _ = transforms.Compose(steps)(image, None)

@@ -111,6 +111,6 @@ def test_a_wrong_setting_is_refused_by_name(table: dict[str, Any], message: str)
 
 
 def test_an_empty_model_is_the_official_one_of_the_kind() -> None:
-    assert DetectorConfig().asked_model == "hf-hub:ShilongLiu/GroundingDINO"
-    assert DetectorConfig(library="transformers").asked_model == "hf-hub:IDEA-Research/grounding-dino-tiny"
-    assert DetectorConfig(model="a.pth").asked_model == "a.pth"
+    assert DetectorConfig().model_name == "hf-hub:ShilongLiu/GroundingDINO"
+    assert DetectorConfig(library="transformers").model_name == "hf-hub:IDEA-Research/grounding-dino-tiny"
+    assert DetectorConfig(model="a.pth").model_name == "a.pth"

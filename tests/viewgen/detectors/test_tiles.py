@@ -1,5 +1,5 @@
 """Tiled search: small things in large images are found, and each thing is found once. The network is a small real one: it
-shrinks pictures as large as its input allows and names the coloured blots that are left."""
+shrinks images as large as its input allows and names the coloured blots that are left."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SIDE_PX = 400
 
 @dataclass
 class Blots:
-    """Reads pictures at up to SIDE_PX, in which it sees blots of 10 or more pixels across, and scores them by how much of
+    """Reads images at up to SIDE_PX, in which it sees blots of 10 or more pixels across, and scores them by how much of
     their box they fill."""
 
     name: str = "blots"
     models: Mapping[str, str] = field(default_factory=dict)
     tile_px: int = SIDE_PX
-    least_px: int = 1
+    min_px: int = 1
     batches: list[list[Look]] = field(default_factory=list)
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
@@ -43,7 +43,7 @@ class Blots:
         return captions(phrases, lambda text: [(0, len(text))] if " ." not in text else [(0, text.index(" ."))], 4)
 
     def prepare(self, looks: Sequence[Look]) -> Any:
-        return [np.asarray(look.picture().resize(self.read_size(*look.size), Image.Resampling.BOX)) for look in looks]
+        return [np.asarray(look.pixels().resize(self.read_size(*look.size), Image.Resampling.BOX)) for look in looks]
 
     def read(self, looks: Sequence[Look], prepared: Any) -> list[list[Hit]]:
         self.batches.append(list(looks))
@@ -163,7 +163,7 @@ def test_asks_are_answered_in_order_phrase_by_phrase() -> None:
     assert detector.detect([]) == []
 
 
-def test_pictures_of_one_size_are_read_together_whatever_image_they_are_of() -> None:
+def test_windows_of_one_size_are_read_together_whatever_image_they_are_of() -> None:
     network = Blots()
     detector = TiledDetector(network, DetectorConfig(batch_size=4))
     thing = Box(10, 10, 40, 40)
@@ -179,8 +179,8 @@ def test_a_narrow_strip_is_padded_and_boxes_stay_in_it() -> None:
     image = drawn(3000, 20, Box(1000, 0, 1060, 20))
     (look,) = TiledDetector(Blots(), DetectorConfig(tiles=False))._looks(Ask(image=image, phrases=("red blot",)))
     assert look.size == (3000, 300)
-    assert look.picture().getpixel((1030, 10)) == (255, 0, 0)
-    assert look.picture().getpixel((1030, 25)) == (124, 116, 104)
+    assert look.pixels().getpixel((1030, 10)) == (255, 0, 0)
+    assert look.pixels().getpixel((1030, 25)) == (124, 116, 104)
     assert boxes(image) == [Box(1000, 0, 1060, 20)]
 
 

@@ -148,7 +148,7 @@ def detector(folder: Path) -> TiledDetector:
     return loaded(folder)
 
 
-def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def any_image(width: int, height: int, seed: int = 0) -> Image.Image:
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -178,7 +178,7 @@ def by_the_book(detector: TiledDetector, image: Image.Image) -> dict[str, list[f
 
 
 def test_every_phrase_gets_the_scores_that_its_own_words_have(detector: TiledDetector) -> None:
-    image = picture(160, 128)
+    image = any_image(160, 128)
     looks = detector._looks(Ask(image=image, phrases=PHRASES))
     (found,) = detector.network.read(looks, detector.network.prepare(looks))
     wanted = by_the_book(detector, image)
@@ -190,7 +190,7 @@ def test_every_phrase_gets_the_scores_that_its_own_words_have(detector: TiledDet
 
 
 def test_what_is_found_comes_phrase_by_phrase_best_first(detector: TiledDetector) -> None:
-    (found,) = detector.detect([Ask(image=picture(160, 128), phrases=PHRASES)])
+    (found,) = detector.detect([Ask(image=any_image(160, 128), phrases=PHRASES)])
     order = [(PHRASES.index(one.phrase), -one.score) for one in found]
     assert len(found) > 5
     assert order == sorted(order)
@@ -198,7 +198,7 @@ def test_what_is_found_comes_phrase_by_phrase_best_first(detector: TiledDetector
 
 
 def test_boxes_are_those_of_the_official_post_processing(detector: TiledDetector) -> None:
-    image = picture(160, 128)
+    image = any_image(160, 128)
     looks = detector._looks(Ask(image=image, phrases=PHRASES))
     (found,) = detector.network.read(looks, detector.network.prepare(looks))
     net, processor = detector.network.net, detector.network.processor  # type: ignore[attr-defined]
@@ -224,11 +224,11 @@ def nearly(one: tuple[ScoredBox, ...], other: tuple[ScoredBox, ...]) -> bool:
 
 
 def test_an_answer_does_not_depend_on_what_is_read_beside_it(detector: TiledDetector) -> None:
-    image = picture(160, 128)
+    image = any_image(160, 128)
     asks = [
         Ask(image=image, phrases=phrases) for phrases in (PHRASES, ("a dog",), (), ("van", "the blue signs", "van"))
     ]
-    asks += [Ask(image=picture(130, 200, 1), phrases=("a dog",))]
+    asks += [Ask(image=any_image(130, 200, 1), phrases=("a dog",))]
     together = detector.detect(asks)
     assert together[2] == ()
     for ask, boxes in zip(asks, together, strict=True):
@@ -245,12 +245,12 @@ def test_phrases_too_many_or_too_long_are_split_and_never_cut(detector: TiledDet
     for phrase in (*many, long):
         own = "".join(piece.text for piece in pieces if piece.phrase == phrase)
         assert own.replace(" ", "") == phrase.replace(" ", "")
-    (found,) = detector.detect([Ask(image=picture(160, 128), phrases=(*many[:4], long))])
+    (found,) = detector.detect([Ask(image=any_image(160, 128), phrases=(*many[:4], long))])
     assert long in {one.phrase for one in found} or "owl" in detector.network.net.config.model_type  # type: ignore[attr-defined]
 
 
 def test_thresholds_leave_only_the_likely(folder: Path, detector: TiledDetector) -> None:
-    ask = Ask(image=picture(160, 128), phrases=PHRASES)
+    ask = Ask(image=any_image(160, 128), phrases=PHRASES)
     everything = detector.detect([ask])[0]
     scores = sorted({one.score for one in everything})
     _, middle = max((high - low, (high + low) / 2) for low, high in pairwise(scores))  # where rounding decides nothing
@@ -265,12 +265,12 @@ def test_large_images_are_read_in_tiles_of_the_side_that_the_model_reads(folder:
     assert detector.network.tile_px == side
     assert detector.windows(side, side) == detector.windows(side, side)[:1]
     assert {(box.width, box.height) for box in detector.windows(3 * side, 2 * side)[1:]} == {(side, side)}
-    (found,) = detector.detect([Ask(image=picture(3 * side, 2 * side), phrases=PHRASES)])
+    (found,) = detector.detect([Ask(image=any_image(3 * side, 2 * side), phrases=PHRASES)])
     assert len({one.box for one in found}) > 25
 
 
 def test_half_precision_finds_nearly_the_same(folder: Path, detector: TiledDetector) -> None:
-    ask = Ask(image=picture(160, 128), phrases=("a dog",))
+    ask = Ask(image=any_image(160, 128), phrases=("a dog",))
     scores = [[one.score for one in each.detect([ask])[0]] for each in (detector, loaded(folder, dtype="bfloat16"))]
     num = min(len(one) for one in scores)
     assert 0 < np.abs(np.array(scores[0][:num]) - np.array(scores[1][:num])).mean() < 0.05
@@ -280,7 +280,7 @@ def test_a_model_is_named_by_the_hash_of_its_weights_and_loaded_without_a_word(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     detector = loaded(folder)
-    detector.detect([Ask(image=picture(160, 128), phrases=PHRASES)])
+    detector.detect([Ask(image=any_image(160, 128), phrases=PHRASES)])
     assert dict(detector.models) == {str(folder): sha256((folder / "model.safetensors").read_bytes()).hexdigest()}
     assert detector.name == "transformers"
     assert capfd.readouterr() == ("", "")
@@ -328,7 +328,8 @@ def test_a_folder_that_is_incomplete_is_refused(own: Path) -> None:
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file.pth").touch()
     assert refusal(tmp_path / "file.pth") == (
-        f"{tmp_path / 'file.pth'}: is a file. Kind transformers wants a folder; for a checkpoint say groundingdino."
+        f"{tmp_path / 'file.pth'}: is a file. Library transformers needs a folder; for a checkpoint set detector.library "
+        "to groundingdino."
     )
     assert refusal(tmp_path / "none").endswith("none: there is no such file or folder. Give the path of the model.")
     assert refusal("embedded:nothing").startswith("embedded:nothing: viewgen ships no such detector. Expected one of: ")

@@ -23,8 +23,8 @@ from viewgen.grounding.regions import (
     Method,
     RegionFinder,
     RegionsConfig,
-    distinct,
     region_finder,
+    without_overlaps,
 )
 from viewgen.phrases import find_phrases
 from viewgen.records import Annotation, Phrase, Question, Rejection
@@ -55,7 +55,7 @@ def test_annotated_boxes_need_no_model() -> None:
         [
             ImageQuery(
                 image=Image.new("RGB", (9, 9)),
-                asked=(
+                questions=(
                     asked("Why?"),
                     asked("Where is the cat?", 1, Annotation(phrase="cat", box=box)),
                     asked("Where is the dog?", 2),
@@ -73,7 +73,7 @@ def test_retrieval_answers_every_question_of_an_image_in_order(retrieval: Region
     first, second = scene.signs[0].phrase, scene.signs[1].phrase
     texts = [f"What number is on {second}?", "Why?", f"Is {first} left or right of {second}?"]
     (search,) = retrieval.find(
-        [ImageQuery(image=scene.image, asked=tuple(asked(text, number) for number, text in enumerate(texts)))]
+        [ImageQuery(image=scene.image, questions=tuple(asked(text, number) for number, text in enumerate(texts)))]
     )
     found = search.regions
     assert [[region.phrase for region in regions] for regions in found] == [
@@ -130,7 +130,7 @@ def found_by(kind: Method, image: Image.Image, *texts: str, **settings: Any) -> 
         retriever=Retriever.load(RETRIEVAL) if kind in {"retrieval", "fused"} else None,
     )
     questions = tuple(asked(text, number) for number, text in enumerate(texts))
-    (search,) = finder.find([ImageQuery(image=image, asked=questions)])
+    (search,) = finder.find([ImageQuery(image=image, questions=questions)])
     return detector, search
 
 
@@ -155,8 +155,8 @@ def test_boxes_that_overlap_are_one_instance() -> None:
         ScoredBox(phrase="x", box=box, score=score)
         for box, score in ((Box(0, 0, 10, 10), 0.5), (Box(0, 0, 10, 20), 0.9), (Box(0, 0, 10, 21), 0.6))
     ]
-    assert distinct(boxes, 0.5) == [boxes[1], boxes[0]]  # an IoU of 0.5 with the best, and of 0.95
-    assert distinct(boxes, 0.49) == [boxes[1]]
+    assert without_overlaps(boxes, 0.5) == [boxes[1], boxes[0]]  # an IoU of 0.5 with the best, and of 0.95
+    assert without_overlaps(boxes, 0.49) == [boxes[1]]
 
 
 def test_a_question_is_asked_alone_or_with_all_others_about_its_image() -> None:
@@ -204,7 +204,7 @@ def test_fused_regions_keep_what_one_source_alone_has_found() -> None:
 
 def test_several_images_are_answered_in_order(retrieval: RegionFinder) -> None:
     scenes = [draw_scene(scene_stream(5, "regions", index), DemoConfig()) for index in range(3)]
-    images = [ImageQuery(image=each.image, asked=(asked(f"Where is {each.signs[0].phrase}?"),)) for each in scenes]
+    images = [ImageQuery(image=each.image, questions=(asked(f"Where is {each.signs[0].phrase}?"),)) for each in scenes]
     together = retrieval.find(images)
     for image, search in zip(images, together, strict=True):
         (alone,) = retrieval.find([image])
@@ -217,7 +217,7 @@ def test_tiles_are_read_without_being_regions_where_views_need_them() -> None:
     finder = region_finder(RegionsConfig(method="annotated"), RETRIEVAL, needs_tiles=True)
     box = Box(1, 2, 3, 4)
     question = asked("Where is the cat?", 1, Annotation(phrase="cat", box=box))
-    (search,) = finder.find([ImageQuery(image=patches(), asked=(question,))])
+    (search,) = finder.find([ImageQuery(image=patches(), questions=(question,))])
     assert [(region.source, region.box, region.agreement) for region in search.regions[0]] == [("annotated", box, None)]
     assert search.index is not None
     assert list(finder.models) == ["embedded:drawn-clip"]

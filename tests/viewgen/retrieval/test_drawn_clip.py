@@ -33,7 +33,7 @@ def outcomes() -> list[tuple[SceneQuestion, Evidence | Rejection]]:
         scene = draw_scene(stream, DemoConfig())
         asked = ask(stream, scene, num_relations=2)
         pairs = tuple((Question(question_id="q", image_path="", text=q.text), find_phrases(q.text)) for q in asked)
-        (search,) = finder.find([ImageQuery(image=scene.image, asked=pairs)])
+        (search,) = finder.find([ImageQuery(image=scene.image, questions=pairs)])
         for each, (_, phrases), regions in zip(asked, pairs, search.regions, strict=True):
             judged.append((each, choose_evidence(phrases, regions, 160, 160, EVIDENCE)))
     return judged

@@ -1,8 +1,8 @@
-"""Phrases as the noun chunks of a spaCy pipeline, for languages and wordings that the rules do not know.
-Leaves out: training or downloading pipelines. Loads spacy only when a pipeline is asked for.
+"""Find phrases as the noun chunks of a spaCy pipeline, for languages and wordings that the rules (rules.py) do not know.
+Leaves out: training or downloading pipelines. Imports spacy when a pipeline is loaded.
 
-A chunk is left out when it is a pronoun or a question word, or names what is asked ("the color" of "the bus") and not a
-thing. What rules.py hides (options, instructions, "in the image") is hidden from the pipeline too."""
+Pronouns, question words and properties ("the color" of "the bus") are left out. Options, instructions and "in the image"
+are hidden from the pipeline, as rules.py hides them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from viewgen.phrases.words import HIDDEN
 from viewgen.records import Phrase
 
 _ASKS = frozenset("WLTe#")
-"""Tags of words.py for question words, and for properties and texts that are asked about."""
+"""Tags of words.py for question words, properties and texts."""
 _NO_HEAD = frozenset({"PRON", "DET", "ADV", "SCONJ"})
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedFinder:
-    """A loaded pipeline. The same question gets the same phrases."""
+class SpacyFinder:
+    """Finder with a loaded pipeline. The same question gets the same phrases."""
 
     config: PhrasesConfig
     pipeline: Any
@@ -39,12 +39,12 @@ class ParsedFinder:
         return MappingProxyType({self.config.model: self.sha256})
 
     def find(self, questions: Sequence[str]) -> list[tuple[Phrase, ...]]:
-        """Noun chunks that can name a thing."""
+        """Return the noun chunks of each question that can name a thing."""
         # A blank per hidden letter: the pipeline reads around it, and offsets stay.
         texts = [hide(question).replace(HIDDEN, " ") for question in questions]
         docs = self.pipeline.pipe(texts)
-        most = self.config.max_phrases
-        return [distinct(tuple(_chunks(doc, q)))[:most] for doc, q in zip(docs, questions, strict=True)]
+        num = self.config.max_phrases
+        return [distinct(tuple(_chunks(doc, q)))[:num] for doc, q in zip(docs, questions, strict=True)]
 
 
 def _chunks(doc: Any, question: str) -> Iterator[Phrase]:  # noqa: ANN401 - spaCy's Doc
@@ -58,9 +58,8 @@ def _chunks(doc: Any, question: str) -> Iterator[Phrase]:  # noqa: ANN401 - spaC
         yield Phrase(text=question[start:end], start=start, end=end, rule="noun_chunk")
 
 
-def load_parser(config: PhrasesConfig) -> ParsedFinder:
-    """Load a finder from a pipeline. Raises ModelError when spaCy or the pipeline is missing, or the pipeline finds no
-    noun chunks."""
+def load_spacy(config: PhrasesConfig) -> SpacyFinder:
+    """Load a pipeline. Raises ModelError when spaCy or the pipeline is missing, or the pipeline finds no noun chunks."""
     try:
         spacy = import_module("spacy")
     except ImportError:
@@ -80,11 +79,11 @@ def load_parser(config: PhrasesConfig) -> ParsedFinder:
         raise ModelError(
             f"phrases.model is {config.model!r}: the pipeline finds no noun chunks ({said}). Give one with a parser."
         ) from None
-    return ParsedFinder(config, pipeline, _hash_of(Path(pipeline.path)))
+    return SpacyFinder(config, pipeline, _hash_of(Path(pipeline.path)))
 
 
 def _hash_of(folder: Path) -> str:
-    """sha256 in hex of all names and bytes below the folder."""
+    """Return the SHA-256 of all names and bytes below the folder, in hex."""
     whole = sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         whole.update(path.relative_to(folder).as_posix().encode() + b"\0")
