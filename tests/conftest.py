@@ -38,7 +38,7 @@ patch_px = 16
 
 @pytest.fixture(scope="session")
 def drawn_views(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Views of 10 scenes to train on and 12 to test on. Read only: whoever changes it changes a copy."""
+    """Return views of 10 scenes to train on and 12 to test on. Read only: whoever changes it changes a copy."""
     folder = tmp_path_factory.mktemp("drawn")
     write_demo(folder / "scenes", DemoConfig(seed=5, num_train=10, num_selection=1, num_test=12))
     (folder / "recipe.toml").write_text(RECIPE)

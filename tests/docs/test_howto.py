@@ -58,7 +58,8 @@ def run_python(program: str) -> str:
 
 
 def loosely(line: str) -> str:
-    """The line with single blanks, and with decimals as one sign: they may differ between machines, whole numbers not."""
+    """Return the line with single blanks, and with decimals as one sign: they may differ between machines, whole
+    numbers not."""
     return " ".join(NUMBER.sub(lambda number: "#" if "." in number[0] else number[0], line).split())
 
 
@@ -105,7 +106,7 @@ def test_the_recipe_for_photographs_is_one_that_a_build_reads() -> None:
     (recipe,) = [block for block in blocks("own-csv") if block.title == "photographs.toml"]
     config = settings_from(tomllib.loads(recipe.text), BuildConfig, recipe.title)
     assert config.regions.method == "fused"
-    assert config.detector.asked_model == "hf-hub:ShilongLiu/GroundingDINO"
+    assert config.detector.model_name == "hf-hub:ShilongLiu/GroundingDINO"
 
 
 def test_a_line_that_was_not_printed_is_found() -> None:

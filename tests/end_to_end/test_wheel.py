@@ -46,7 +46,7 @@ max_new_tokens = 4
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of console commands of an environment that has the wheel; the libraries come from this one."""
+    """Return the folder of console commands of an environment that has the wheel; the libraries come from this one."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, cwd=folder)

@@ -92,7 +92,7 @@ def qwen2_5_vl() -> PreTrainedModel:
 
 
 def smolvlm() -> PreTrainedModel:
-    """An image is cut into tiles, each with its own placeholders."""
+    """Cut an image into tiles, each with its own placeholders."""
     text = {**TEXT, **SPECIAL, "model_type": "llama"}
     config = SmolVLMConfig(text_config=text, vision_config=SIGLIP, image_token_id=5, scale_factor=2)
     return SmolVLMForConditionalGeneration(config)
@@ -156,7 +156,7 @@ Paint = Callable[[PreTrainedModel, int, int, int], Pixels]
 
 
 def tiny(name: str) -> PreTrainedModel:
-    """A model with seeded weights, ready for use."""
+    """Return a model with seeded weights, ready for use."""
     torch.manual_seed(0)
     model = MODELS[name]()
     model.eval()  # type: ignore[no-untyped-call]
@@ -174,7 +174,7 @@ def picture(model: PreTrainedModel, seed: int, rows: int, columns: int) -> Pixel
 
 
 def _inputs(family: str, seed: int, rows: int, columns: int) -> dict[str, Tensor]:
-    """What a family's image processor hands over for one image."""
+    """Return what a family's image processor hands over for one image."""
 
     def noise(*sizes: int) -> Tensor:
         return torch.randn(*sizes, generator=Generator().manual_seed(seed))
@@ -200,13 +200,13 @@ def _inputs(family: str, seed: int, rows: int, columns: int) -> dict[str, Tensor
 
 @pytest.fixture
 def paint() -> Paint:
-    """Makes images for a model: from a seed, rows and columns."""
+    """Make images for a model: from a seed, rows and columns."""
     return picture
 
 
 @pytest.fixture
 def tiny_named() -> Callable[[str], PreTrainedModel]:
-    """Makes the model of a family."""
+    """Make the model of a family."""
     return tiny
 
 
@@ -228,5 +228,5 @@ def sharing_model(request: pytest.FixtureRequest) -> PreTrainedModel:
 
 @pytest.fixture
 def lonely_model() -> PreTrainedModel:
-    """A model of a family that does not share."""
+    """Return a model of a family that does not share."""
     return tiny("lfm2_vl")

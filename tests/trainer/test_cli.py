@@ -41,7 +41,7 @@ def run_file(tmp_path: Path, drawn_views: Path) -> Path:
 
 
 def refused(run_file: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What `trainer run` answers; it must be one line, and leave no folder behind."""
+    """Return what `trainer run` answers; it must be one line, and leave no folder behind."""
     out = run_file.parent / "run"
     assert execute(["run", str(run_file), "--out", str(out)]) == 2
     said = capsys.readouterr().err

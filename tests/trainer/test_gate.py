@@ -36,7 +36,7 @@ def weigh(
     extra_pad: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> Gate:
-    """The gate of these rollouts, by default siblings of one question; the pad holds garbage."""
+    """Return the gate of these rollouts, by default siblings of one question; the pad holds garbage."""
     width = max(len(pos) for pos, _ in rollouts) + extra_pad
     lengths = torch.tensor([len(pos) for pos, _ in rollouts])
     return gate_rollouts(

@@ -50,7 +50,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def without_answers(views: Path, to: Path) -> Path:
-    """A copy of a view set whose questions lack the column of answers."""
+    """Return a copy of a view set whose questions lack the column of answers."""
     shutil.copytree(views, to)
     manifest = json.loads((to / "manifest.json").read_text())
     for part in manifest["parts"]:

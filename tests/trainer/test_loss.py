@@ -132,7 +132,7 @@ class Batch:
     weight_B: Tensor
 
     def rows(self, index: Sequence[int] | Tensor, width: int) -> "Batch":
-        """These rollouts, cut or padded with NaN to a width."""
+        """Return these rollouts, cut or padded with NaN to a width."""
         chosen = Batch(
             self.logits_BTV[index],
             self.teacher_BTV[index],

@@ -29,7 +29,7 @@ CONFIG = StepConfig(
 
 @pytest.fixture
 def loaded() -> Loaded:
-    """The shipped student, in float64: what is equal must be equal to many digits."""
+    """Return the shipped student, in float64: what is equal must be equal to many digits."""
     found = load("embedded:drawn-vlm", ModelConfig(), "model.student")
     found.model.to(torch.float64)  # type: ignore[arg-type]
     return found
@@ -111,7 +111,7 @@ def test_prompts_read_a_few_at_a_time_and_padded_further_leave_the_same_gradient
 
 
 def padded(rollouts: Rollouts, extra: int) -> Rollouts:
-    """The same answers with more padding behind them."""
+    """Return the same answers with more padding behind them."""
     tensors = ("ids_BT", "response_BT", "logp_BT", "plain_logp_BT")
     wider: dict[str, Any] = {name: F.pad(getattr(rollouts, name), (0, extra)) for name in tensors}
     return replace(rollouts, **wider)

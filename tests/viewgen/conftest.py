@@ -72,7 +72,7 @@ def source(tmp_path: Path) -> Source:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The view set of such a source: for reading only."""
+    """Return the view set of such a source: for reading only."""
     folder = tmp_path_factory.mktemp("built")
     build_views(_draw(folder / "source", num_images=5).recipe, folder / "views", BuildOptions(progress_out=StringIO()))
     return folder / "views"
@@ -80,7 +80,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own(built: Path, tmp_path: Path) -> Path:
-    """A copy of the built view set, to be spoilt."""
+    """Return a copy of the built view set, to be spoilt."""
     return Path(shutil.copytree(built, tmp_path / "own"))
 
 

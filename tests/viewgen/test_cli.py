@@ -26,7 +26,7 @@ Printed = pytest.CaptureFixture[str]
 
 
 def refused(capsys: Printed, *arguments: str) -> str:
-    """The one line on standard error of a command that must fail with code 2."""
+    """Return the one line on standard error of a command that must fail with code 2."""
     capsys.readouterr()
     assert run(arguments) == 2
     printed = capsys.readouterr()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -151,16 +149,6 @@ def test_random_bytes_after_a_good_start_never_raise_anything_else() -> None:
             spoilt[place] = int(stream.integers(256))
         with contextlib.suppress(UnusableImageError):
             assert decode_image(bytes(spoilt)).mode == "RGB"
-
-
-def bomb(side: int) -> bytes:
-    """A PNG of a few hundred bytes that says it is side x side pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_an_image_just_inside_the_limit_is_opened_and_pillow_stays_silent() -> None:

@@ -105,7 +105,7 @@ def test_right_values_pass_at_their_bounds() -> None:
 
 
 def test_a_settings_dataclass_refuses_when_it_is_made_in_python_too() -> None:
-    with pytest.raises(SettingValueError, match="^size_px is -1; it must be a whole number at least 1 px"):
+    with pytest.raises(SettingValueError, match=r"^size_px is -1; it must be a whole number at least 1 px"):
         Inner(size_px=-1)
 
 

@@ -117,7 +117,8 @@ def load_finder(config: BuildConfig, recipe: Path) -> RegionFinder:
 
 
 def reviews_of(questions: Sequence[Question], path: Path | None) -> Mapping[str, Review]:
-    """Read the verdicts in a file; none without one. Raises ReviewsError when one is about a question of another source."""
+    """Read the verdicts in a file; none without one. Raises ReviewsError when one is about a question of another
+    source."""
     if path is None:
         return {}
     reviews = read_reviews(path)

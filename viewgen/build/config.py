@@ -1,4 +1,5 @@
-"""Put the settings of every stage together: one recipe is one BuildConfig. Each stage's own settings stand with the stage.
+"""Put the settings of every stage together: one recipe is one BuildConfig. Each stage's own settings stand with the
+stage.
 Leaves out: command-line options, none of which shapes a view set's content."""
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from viewgen.grounding.evidence import EvidenceConfig
 from viewgen.grounding.regions import RegionsConfig
 from viewgen.phrases import PhrasesConfig
 from viewgen.retrieval.retriever import RetrievalConfig
-from viewgen.settings import Range, STRICT, check_ranges, local_path, read_toml, settings_from
+from viewgen.settings import STRICT, Range, check_ranges, local_path, read_toml, settings_from
 from viewgen.source.images import ImageConfig
 from viewgen.source.recipe import SourceConfig
 from viewgen.views.cutting import ViewsConfig

@@ -1,5 +1,5 @@
-"""Plan a build: divide images and questions among parts, with a fingerprint of all that each part is made from; and open an
-output folder that may hold finished parts of the same plan.
+"""Plan a build: divide images and questions among parts, with a fingerprint of all that each part is made from; and
+open an output folder that may hold finished parts of the same plan.
 Leaves out: doing the work (stages.py, builder.py). Every image file is hashed once here; equal files are one image."""
 
 from __future__ import annotations
@@ -94,7 +94,11 @@ def plan_build(
     reviews: Mapping[str, Review],
 ) -> Plan:
     """Divide the images among parts of at most images_per_part images and about part_mb, in the order of the files."""
-    made_by = {"viewgen": version("vzero-evidence"), "code": code_version(), **{name: version(name) for name in _LIBRARIES}}
+    made_by = {
+        "viewgen": version("vzero-evidence"),
+        "code": code_version(),
+        **{name: version(name) for name in _LIBRARIES},
+    }
     chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,

@@ -107,7 +107,7 @@ class _Worker:
 
 
 def serve() -> None:
-    """The life of a worker: answer calls until there are no more."""
+    """Live as a worker: answer calls until there are no more."""
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else is printed must not come between the answers
     try:

@@ -26,7 +26,7 @@ NATS = 1e-5
 
 
 def placed(image: Pixels) -> list[int]:
-    """The tokens of an image; tiles are announced one by one, as the models that cut images into tiles have it."""
+    """Return the tokens of an image; tiles are announced one by one, as the models that cut images into tiles have it."""
     shape = image.inputs["pixel_values"].shape if "pixel_values" in image.inputs else ()
     tiles = shape[1] if len(shape) == 5 and "image_sizes" not in image.inputs else 1
     return [START, *([IMAGE] * (image.num_tokens // tiles) + [11]) * tiles][:-1]

@@ -93,12 +93,13 @@ def noise(width: int, height: int) -> Image.Image:
 def pair(
     request: pytest.FixtureRequest, tiny_named: Callable[[str], PreTrainedModel]
 ) -> tuple[PreTrainedModel, Processor]:
-    """A model and its processor. Qwen's write the prompts of test_batches.py; SmolVLM's is Idefics3's with videos."""
+    """Return a model and its processor. Qwen's write the prompts of test_batches.py; SmolVLM's is Idefics3's with
+    videos."""
     return tiny_named(request.param), PROCESSORS[request.param]()
 
 
 def theirs(processor: Any, images: list[Image.Image]) -> list[int]:
-    """The ids that the model's own processor makes of the same prompt."""
+    """Return the ids that the model's own processor makes of the same prompt."""
     words = [{"type": "text", "text": "what is it"}, {"type": "text", "text": " closer"}]
     content = [{"type": "image"}, words[0], *([words[1], {"type": "image"}] if len(images) > 1 else [])]
     text = processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)

@@ -49,7 +49,7 @@ def test_each_image_is_asked_one_question_that_follows_from_the_image(drawn_view
 
 
 def test_a_split_without_answers_of_the_kind_is_refused(drawn_views: Path) -> None:
-    with pytest.raises(DataError, match="no question is of a kind in eval.question_kinds"):
+    with pytest.raises(DataError, match=r"no question is of a kind in eval\.question_kinds"):
         held_out(ViewSet.open(drawn_views), EvalConfig(question_kinds=("nothing",)), ())
 
 

@@ -28,7 +28,8 @@ def sample(
 
 
 def loud(model: PreTrainedModel, token: int, strength: float) -> PreTrainedModel:
-    """The model with one token much likelier, whatever came before: its row of the head points along every state."""
+    """Return the model with one token much likelier, whatever came before: its row of the head points along every
+    state."""
     with torch.no_grad():
         states = prompts(model).last_BD
         head(model).weight[token] = strength * states.mean(0) / states.mean(0).norm()

@@ -243,7 +243,7 @@ def sample(*views: View, phrases: Sequence[str] = ("the red car",), evidence: Ev
 
 
 def red(share: float) -> Image.Image:
-    """A noisy picture of 40 x 20 px, this share of whose columns is red."""
+    """Return a noisy picture of 40 x 20 px, this share of whose columns is red."""
     pixels = np.random.default_rng(0).integers(100, 140, (20, 40, 3), dtype=np.uint8)
     pixels[:, : round(40 * share)] = (250, 10, 10)
     return Image.fromarray(pixels)
@@ -331,14 +331,14 @@ def scene() -> Scene:
 
 
 def tile(scene: Scene, number: int) -> Box:
-    """The tile of the 16-px grid with this sign in its middle."""
+    """Return the tile of the 16-px grid with this sign in its middle."""
     box = scene.signs[number].box
     x0, y0 = ((low + high) // 2 // 16 * 16 - 16 for low, high in ((box.x0, box.x1), (box.y0, box.y1)))
     return Box(x0, y0, x0 + 48, y0 + 48)
 
 
 def scene_sample(scene: Scene, numbers: Sequence[int], *kinds: tuple[str, Box]) -> QuestionRecord:
-    """A question about these signs, whose evidence boxes are their tiles."""
+    """Return a question about these signs, whose evidence boxes are their tiles."""
     phrases = [scene.signs[number].phrase for number in numbers]
     boxes = tuple(tile(scene, number) for number in numbers)
     regions = tuple(

@@ -41,7 +41,9 @@ def test_equal_pixels_have_equal_names_and_shapes_count() -> None:
 def test_the_best_score_of_any_phrase_counts_and_each_image_is_read_once() -> None:
     detector = Brightness()
     white, black = Image.new("RGB", (2, 2), (255, 255, 255)), Image.new("RGB", (2, 2))
-    images = {(image_name(image), ("a", "b")): image for image in (white, black, white)}
+    images: dict[tuple[str, tuple[str, ...]], Image.Image] = {
+        (image_name(image), ("a", "b")): image for image in (white, black, white)
+    }
     assert list(best_scores(detector, images).values()) == [1.0, 0.0]
     assert detector.num_read == 2
 

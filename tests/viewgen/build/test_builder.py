@@ -19,12 +19,11 @@ import pytest
 from PIL import Image
 
 from viewgen.build.builder import BuildOptions, BuildReport, build_views
+from viewgen.decode import decode_image, encode_png
 from viewgen.errors import ModelError, RecipeError, ReviewsError, ShardError
-from viewgen.decode import encode_png
+from viewgen.grounding.regions import Finder, ImageQuery, ImageRegions, RegionFinder, RegionsConfig
 from viewgen.viewset.manifest import read_manifest
-from viewgen.grounding.regions import ImageQuery, Finder, RegionFinder, RegionsConfig, ImageRegions
 from viewgen.viewset.schema import TABLES
-from viewgen.decode import decode_image
 from viewgen.viewset.shards import ViewSet, table_path
 
 if TYPE_CHECKING:

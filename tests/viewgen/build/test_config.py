@@ -44,7 +44,11 @@ def test_every_stage_is_set_in_its_own_table(tmp_path: Path) -> None:
         ("", "[evidence]\npad_ration = 1.5\n", "unknown setting 'evidence.pad_ration'. Did you mean 'pad_ratio'?"),
         ("sed = 1\n", "", "unknown setting 'sed'. Did you mean 'seed'?"),
         ("", "[vews]\n", "unknown setting 'vews'. Did you mean 'views'?"),
-        ("images_per_part = 0\n", "", "images_per_part is 0; it must be a whole number at least 1. Leave it out for the default, 256."),
+        (
+            "images_per_part = 0\n",
+            "",
+            "images_per_part is 0; it must be a whole number at least 1. Leave it out for the default, 256.",
+        ),
         ("part_mb = 0\n", "", "part_mb is 0.0; it must be a number above 0 MB. Leave it out for the default, 256.0."),
     ],
 )

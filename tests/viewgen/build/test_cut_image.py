@@ -24,7 +24,9 @@ def question(name: str, *boxes: Box) -> QuestionRecord:
 
 
 def task(*questions: QuestionRecord, keep_pixels: bool = False) -> CutTask:
-    image = ImageRecord(key="i" * 64, source_path="a.png", questions=questions, pixels=PIXELS, width_px=96, height_px=96)
+    image = ImageRecord(
+        key="i" * 64, source_path="a.png", questions=questions, pixels=PIXELS, width_px=96, height_px=96
+    )
     return CutTask(image=image, seed=0, views=ViewsConfig(negative=("off_region",)), keep_pixels=keep_pixels)
 
 

@@ -13,11 +13,11 @@ import pytest
 from viewgen.boxes import Box
 from viewgen.build.builder import BuildOptions, build_views
 from viewgen.build.config import read_config
-from viewgen.source.demo import DemoConfig, write_demo
 from viewgen.decode import decode_image
 from viewgen.records import Evidence
-from viewgen.viewset.shards import ViewSet
+from viewgen.source.demo import DemoConfig, write_demo
 from viewgen.views import KINDS, recompute_view
+from viewgen.viewset.shards import ViewSet
 
 DATASETS = Path(__file__).parents[3] / "datasets"
 QUIET = BuildOptions(progress_out=StringIO(), num_threads=1, num_workers=0)
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["demo", "photos"])
 def built(request: pytest.FixtureRequest, folder: Path) -> tuple[str, Path]:
-    """The name of a recipe, and its view set."""
+    """Return the name of a recipe, and its view set."""
     build_views(folder / f"{request.param}.toml", folder / request.param, QUIET)
     return request.param, folder / request.param
 

@@ -63,7 +63,7 @@ def images(source: Source, context: BuildContext) -> list[ImageRecord]:
 
 
 def test_the_list_of_stages_reads_as_the_diagram() -> None:
-    assert STAGES == (
+    assert (
         open_images,
         find_phrases,
         find_regions,
@@ -71,7 +71,7 @@ def test_the_list_of_stages_reads_as_the_diagram() -> None:
         choose_donors,
         cut_views,
         audit_views,
-    )
+    ) == STAGES
 
 
 def test_each_stage_finds_one_more_thing(images: list[ImageRecord], context: BuildContext) -> None:

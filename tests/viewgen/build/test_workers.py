@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from viewgen.build.workers import Workers, ahead
 from viewgen.errors import ShardError, WorkerError
 from viewgen.viewset.manifest import read_manifest
-from viewgen.build.workers import Workers, ahead
 
 
 def test_work_ahead_keeps_its_order_and_takes_few_items_before_they_are_wanted() -> None:

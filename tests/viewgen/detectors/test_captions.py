@@ -11,7 +11,7 @@ from viewgen.detectors.captions import Caption, captions, parts, scores
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """A tokenizer: letters of up to four, or one other sign, to a token."""
+    """Return a tokenizer: letters of up to four, or one other sign, to a token."""
     return [found.span() for found in re.finditer(r"[^\W\d_]{1,4}|\S", text)]
 
 

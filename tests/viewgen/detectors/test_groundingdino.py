@@ -74,7 +74,7 @@ def vocabulary() -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def text_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a vocabulary and nothing else."""
+    """Return a folder with a vocabulary and nothing else."""
     folder = tmp_path_factory.mktemp("bert")
     (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
     return folder
@@ -98,7 +98,7 @@ def random_weights(tokenizer: Any) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, text_encoder: Path) -> Path:
-    """A checkpoint in the form of the official ones."""
+    """Return a checkpoint in the form of the official ones."""
     weights = random_weights(BertTokenizer.from_pretrained(text_encoder))
     weights |= {"label_enc.weight": torch.zeros(3), "bert.embeddings.position_ids": torch.arange(512)[None]}
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pth"
@@ -161,7 +161,8 @@ PARTS = {"{qkv}": ("q_proj", "k_proj", "v_proj"), "{in_proj}": ("query", "key", 
 
 
 def theirs(name: str) -> list[str]:
-    """The name of a weight, in transformers; three where queries, keys and values are apart there; none without use."""
+    """Return the name of a weight, in transformers; three where queries, keys and values are apart there; none without
+    use."""
     if name.startswith("bert.pooler") or name.endswith(("relative_position_index", "position_ids")):
         return []
     for pattern, new in RENAMED:
@@ -247,7 +248,7 @@ def answers_of_transformers(
 
 
 def answers(detector: TiledDetector, image: Image.Image, phrases: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The same by ours."""
+    """Score the same by ours."""
     looks = detector._looks(Ask(image=image, phrases=phrases))
     (found,) = detector.network.read(looks, detector.network.prepare(looks))
     num_boxes = len(found) // len(phrases)

@@ -17,14 +17,14 @@ def test_a_path_is_found_with_and_without_its_prefix(tmp_path: Path) -> None:
 
 def test_a_shipped_model_is_found_by_name_and_an_unknown_one_names_those_there_are() -> None:
     assert (located("embedded:drawn-dino", ()) / "config.json").is_file()
-    with pytest.raises(ModelError, match="viewgen ships no such detector. Expected one of: embedded:drawn-dino"):
+    with pytest.raises(ModelError, match=r"viewgen ships no such detector\. Expected one of: embedded:drawn-dino"):
         located("embedded:drawn-dina", ())
 
 
 def test_a_name_with_one_slash_is_told_how_to_ask_the_hub(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no such file or folder.*hf-hub:owner/name\.$"):
         located("owner/name", ())
-    with pytest.raises(ModelError, match="Give the path of the model.$"):
+    with pytest.raises(ModelError, match=r"Give the path of the model\.$"):
         located(str(tmp_path / "gone.pth"), ())
 
 

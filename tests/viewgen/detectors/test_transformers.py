@@ -123,7 +123,7 @@ def save_owlv2(folder: Path) -> None:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of each family in turn. Read only: whoever changes it changes a copy."""
+    """Return a model of each family in turn. Read only: whoever changes it changes a copy."""
     path = tmp_path_factory.mktemp("models") / str(request.param)
     if request.param == "owlv2":
         save_owlv2(path)
@@ -296,7 +296,7 @@ def refusal(model: Path | str) -> str:
 
 @pytest.fixture
 def own(folder: Path, tmp_path: Path) -> Path:
-    """A copy of the model, to be spoilt."""
+    """Return a copy of the model, to be spoilt."""
     return Path(shutil.copytree(folder, tmp_path / "own"))
 
 

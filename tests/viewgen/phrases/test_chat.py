@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(text.encode())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Tests are silent."""
+        """Print nothing: tests are silent."""
 
 
 @pytest.fixture

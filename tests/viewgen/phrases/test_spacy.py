@@ -40,7 +40,7 @@ def spacy() -> Any:
 
 @pytest.fixture(scope="module")
 def pipeline(spacy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline whose parser knows determiners, prepositions and "is", and takes all other words for nouns."""
+    """Return a pipeline whose parser knows determiners, prepositions and "is", and takes all other words for nouns."""
 
     def parse(doc: Any) -> Any:
         for token in doc:

@@ -95,20 +95,20 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         asked = {"expression": script, "returnByValue": True, "awaitPromise": True, "userGesture": True}
         answer = self.call("Runtime.evaluate", **asked)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def press(self, key: str) -> None:
-        """A key, as if typed."""
+        """Press a key, as if typed."""
         text = {"text": key} if len(key) == 1 else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def click(self, selector: str) -> None:
-        """A click of the mouse into the middle of what the selector finds first."""
+        """Click into the middle of what the selector finds first."""
         find = f"const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
         middle = "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2];"
         x, y = self.run(f"(() => {{ {find} {middle} }})()")
@@ -116,7 +116,7 @@ class Browser:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def downloaded(self, name: str) -> bytes:
-        """The bytes of a file that the page gives, once it is there."""
+        """Return the bytes of a file that the page gives, once it is there."""
         end_s = time.monotonic() + WAIT_S
         while not (path := self.downloads / name).is_file() and time.monotonic() < end_s:
             self.run("1")
@@ -124,7 +124,7 @@ class Browser:
         return path.read_bytes()
 
     def photograph(self, path: Path, whole: bool = False) -> None:
-        """A PNG of what is seen, or of the whole page."""
+        """Return a PNG of what is seen, or of the whole page."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 
@@ -160,7 +160,8 @@ def rewrite(view_set: Path, table: str, change: Callable[[Mapping[str, Any]], Ma
 
 
 def audited(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A view as if models had read it: of question n the margin is n for masks and 5 for others; masks of 2 leak."""
+    """Return a view as if models had read it: of question n the margin is n for masks and 5 for others; masks of 2
+    leak."""
     number = int(row["question_id"].split("-")[0])
     if row["role"] == "positive":
         return {"detector_score": 0.9, "phrase_similarity": 20.0, "similarity_margin": 0.0}
@@ -194,7 +195,7 @@ def rewritten(read_by_models: Path, tmp_path: Path) -> Callable[[str, Callable[.
 
 @pytest.fixture(scope="session")
 def read_by_models(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built view set, five kept and five rejected questions, with made-up readings: for reading only."""
+    """Return the built view set, five kept and five rejected questions, with made-up readings: for reading only."""
     copy = Path(shutil.copytree(built, tmp_path_factory.mktemp("read") / "signs"))
     rewrite(copy, "views", audited)
     rewrite(copy, "questions", lacking)
@@ -203,7 +204,7 @@ def read_by_models(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def hostile(read_by_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a script tag in everything that is text."""
+    """Return the same with a script tag in everything that is text."""
     copy = Path(shutil.copytree(read_by_models, tmp_path_factory.mktemp("hostile") / f"<b>{SCRIPT[:8]}"))
     texts = ("split", "kind", "question", "answer", "reason", "stage", "message", "source_path", "image_path")
     for table in ("questions", "rejects", "images"):
@@ -224,7 +225,7 @@ def hostile(read_by_models: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    """A browser that complains of nothing until the end of the test."""
+    """Return a browser that complains of nothing until the end of the test."""
     if not CHROMIUM:
         pytest.skip("chromium is not installed")
     with Browser(tmp_path) as opened:

@@ -26,7 +26,7 @@ SHIPPED = Path(str(files("viewgen"))) / "weights" / "drawn-clip"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model folder that may be damaged."""
+    """Return a model folder that may be damaged."""
     return Path(shutil.copytree(SHIPPED, tmp_path / "model"))
 
 
@@ -67,7 +67,7 @@ SQUASH = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resi
 
 @pytest.fixture
 def siglip(folder: Path) -> Path:
-    """A folder with a tiny SigLIP of random weights that were saved."""
+    """Return a folder with a tiny SigLIP of random weights that were saved."""
     torch.manual_seed(0)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": SIGLIP, "preprocess_cfg": SQUASH}))
     net = open_clip.CustomTextCLIP(**{key: value for key, value in SIGLIP.items() if key != "custom_text"})

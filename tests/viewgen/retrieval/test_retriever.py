@@ -86,7 +86,8 @@ def test_without_a_tile_elsewhere_nothing_stands_out() -> None:
 
 
 def by_hand(logits: Sequence[float], boxes: Sequence[Box], merge_nats: float = 0.0, num_best: int = 3) -> TileIndex:
-    """An index of one dimension, in which a tile's logit is given: for phrase "x" as it stands, for "-x" negated."""
+    """Return an index of one dimension, in which a tile's logit is given: for phrase "x" as it stands, for "-x"
+    negated."""
     return TileIndex(
         boxes=tuple(boxes),
         box_N4=np.array([box.as_tuple() for box in boxes]),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,16 @@ def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 def numbered() -> Image.Image:
     """3 x 2 pixels, each of its own grey."""
     return Image.fromarray(np.array([[0, 40, 80], [120, 160, 200]], dtype=np.uint8)).convert("RGB")
+
+
+def bomb(side: int) -> bytes:
+    """Return a PNG of a few hundred bytes that says it is side x side pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_a_picture_knows_its_file(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def views_of(image: Image.Image, evidence: Evidence, seed: int = 7, config: View
 
 
 def as_row(view: View) -> dict[str, Any]:
-    """What the table of views keeps of it, without the pixels."""
+    """Return what the table of views keeps of it, without the pixels."""
     params = json.dumps(dict(view.params), sort_keys=True)
     names = ("role", "kind", "made_as", "image_id", "seed")
     return {name: getattr(view, name) for name in names} | {"params": params, "fallback": view.fallback or None}

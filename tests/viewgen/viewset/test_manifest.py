@@ -44,7 +44,7 @@ def test_a_manifest_that_is_none_is_one_line_with_the_remedy(own: Path, change: 
 
 
 def test_a_folder_without_one_is_no_view_set(tmp_path: Path) -> None:
-    with pytest.raises(ShardError, match="holds no manifest.json, so it is no view set"):
+    with pytest.raises(ShardError, match=r"holds no manifest\.json, so it is no view set"):
         read_manifest(tmp_path)
     with pytest.raises(ShardError, match="there is no such folder"):
         read_manifest(tmp_path / "gone")
