@@ -1,5 +1,5 @@
 """View sets -> batches of prompts, in an order drawn from a seed; the position can be saved and set again.
-Leaves out: reading files (viewgen.viewset.shards), what prompts say (prompts.py). Never asks for answers.
+Leaves out: reading files (viewgen.viewset.shards), what prompts say (engine/prompts.py). Never asks for answers.
 
 Questions of one image come together, so that the image is computed once for all of them."""
 

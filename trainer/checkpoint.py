@@ -64,7 +64,7 @@ def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> RunPos
         generator.set_state(state["generator"])
         return RunPosition(step=state["step"], position=state["position"])
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError, UnpicklingError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(
-            f"{path / STATE}: cannot be read ({said}). Remove {path} to go on from the one before."
-        ) from None
+        # An unpickler's own message advises to trust the file.
+        said = "damaged" if isinstance(error, UnpicklingError) else " ".join(str(error).split())[:200]
+        found = f"cannot be read ({said or type(error).__name__})"
+        raise CheckpointError(f"{path / STATE}: {found}. Remove {path} to go on from the one before.") from None

@@ -1,5 +1,5 @@
 """The gate: teacher log-probs of the same answers under both views -> one weight per rollout. Pure.
-Leaves out: where the log-probs come from (teacher.py), what the weights multiply (loss.py), what is reported.
+Leaves out: where the log-probs come from (engine/models.py), what the weights multiply (loss.py), what is reported.
 
 Shapes: B rollouts, T response positions (padded to the longest answer of the batch).
 Units: gaps in nats, scores in nats per token; advantages and weights have none."""

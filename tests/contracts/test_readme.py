@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -67,6 +69,19 @@ def test_every_file_of_the_packages_stands_in_the_tree() -> None:
             f"{path.name}/" for path in (ROOT / package).iterdir() if path.is_dir() and path.name != "__pycache__"
         }
         assert listed == there | folders
+
+
+def test_its_python_runs_on_a_view_set(drawn_views: Path, tmp_path: Path) -> None:
+    (program,) = blocks("python")
+    (tmp_path / "build" / "demo").mkdir(parents=True)
+    (tmp_path / "build" / "demo" / "views").symlink_to(drawn_views)
+    assert len(program.strip().splitlines()) <= 11
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().endswith("?")
+    assert {path.name for path in tmp_path.glob("*.png")} == {"crop.png", "off_region.png"}
 
 
 def test_every_linked_file_is_there() -> None:

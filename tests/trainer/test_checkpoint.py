@@ -53,7 +53,7 @@ def test_the_latest_is_that_of_the_most_steps_and_a_half_written_one_is_none(loa
     assert latest_checkpoint(tmp_path) == checkpoint_path(tmp_path, 10)
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"\x80\x04N."])
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"PK\x03\x04"])
 def test_a_damaged_state_is_one_line_without_a_library_s_advice(loaded: Loaded, tmp_path: Path, damage: bytes) -> None:
     path = checkpoint_path(tmp_path, 1)
     save_checkpoint(path, loaded, stepped(loaded), Generator(), RunPosition(step=1, position=0))

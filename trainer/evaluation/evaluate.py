@@ -137,7 +137,7 @@ def difference(before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer]) ->
 def by_kind(before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer]) -> dict[str, Any]:
     """Return both accuracies for each question kind."""
     kinds = sorted({a.kind for a in before})
-    pairs = {kind: ([a for a in b if a.kind == kind] for b in (before, after)) for kind in kinds}
+    pairs = {kind: [[a for a in b if a.kind == kind] for b in (before, after)] for kind in kinds}
     return {kind: dict(zip(("before", "after"), map(accuracy, both), strict=True)) for kind, both in pairs.items()}
 
 

@@ -1,5 +1,5 @@
 """The pictures of one question, and one PNG of them with what the gate made of its answers: the README's first picture.
-Leaves out: the page (report.py), reading the run (run_folder.py). Boxes and sizes are pixels."""
+Leaves out: the page (page.py), reading the run (run_folder.py). Boxes and sizes are pixels."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """A run folder, finished or not, read back as records.
-Leaves out: writing it (loop.py), showing it (report.py, picture.py).
+Leaves out: writing it (loop.py), showing it (page.py, picture.py).
 
 What a run folder holds. All but run.json may be absent; more keys and columns may be there.
 

@@ -48,7 +48,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class RangeRow:
     """One group: from its least to its most value, the middle 80 % of them, and the median."""
 
     label: str
@@ -68,7 +68,7 @@ class Ranges:
 
     title: str
     unit: str
-    rows: tuple[Range, ...]
+    rows: tuple[RangeRow, ...]
     ticks: tuple[Tick, ...]
     height: float
     """Axis of all rows; ticks are labelled below."""
@@ -163,11 +163,11 @@ def draw_ranges(
     )
 
 
-def _range(label: str, css: str, y: float, five: Sequence[float], at: Callable[[float], float]) -> Range:
+def _range(label: str, css: str, y: float, five: Sequence[float], at: Callable[[float], float]) -> RangeRow:
     least, low, median, high, most = five
     most_of = f"80 % from {short(low)} to {short(high)}"
     text = f"{label}: median {short(median)}, {most_of}, all from {short(least)} to {short(most)}"
-    return Range(
+    return RangeRow(
         label=label,
         css=css,
         y=y,

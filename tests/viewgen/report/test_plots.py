@@ -8,10 +8,10 @@ from viewgen.report.plots import BOTTOM, LEFT, RIGHT, Axis, draw_histogram, draw
 
 
 def test_an_axis_runs_from_start_to_end_and_holds_on_to_what_lies_beyond() -> None:
-    axis = Axis(low=0, high=10, start=100, end=200, is_log=False)
-    assert [axis.at(value) for value in (0, 5, 10, 99, -5)] == [100, 150, 200, 200, 100]
-    log = Axis(low=1, high=100, start=0, end=100, is_log=True)
-    assert [log.at(value) for value in (1, 10, 100, 0)] == [0, 50, 100, 0]
+    axis = Axis(low=0.0, high=10.0, start=100.0, end=200.0, is_log=False)
+    assert [axis.at(value) for value in (0.0, 5.0, 10.0, 99.0, -5.0)] == [100, 150, 200, 200, 100]
+    log = Axis(low=1.0, high=100.0, start=0.0, end=100.0, is_log=True)
+    assert [log.at(value) for value in (1.0, 10.0, 100.0, 0.0)] == [0, 50, 100, 0]
 
 
 def test_a_histogram_counts_every_finite_value_once() -> None:
@@ -24,7 +24,7 @@ def test_a_histogram_counts_every_finite_value_once() -> None:
 
 
 def test_ranges_share_one_axis_and_the_mark_is_always_on_it() -> None:
-    drawn = draw_ranges("t", "nats", {("a", "positive"): (0, 1, 2, 3, 4), ("b", "negative"): (2, 2, 2, 2, 2)}, mark=9)
+    drawn = draw_ranges("t", "nats", {("a", "positive"): (0.0, 1.0, 2.0, 3.0, 4.0), ("b", "negative"): (2.0, 2.0, 2.0, 2.0, 2.0)}, mark=9.0)
     assert drawn
     first, second = drawn.rows
     assert first.least < first.low < first.median < first.high < first.most
