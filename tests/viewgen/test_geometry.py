@@ -28,6 +28,6 @@ def test_ticks_are_round_evenly_spaced_and_reach_over_both_ends() -> None:
 
 
 def test_logarithmic_ticks_are_powers_or_their_multiples_within_the_axis() -> None:
-    assert log_ticks(1.0, 100.0, 7) == [1, 2, 5, 10, 20, 50, 100]
+    assert log_ticks(1.0, 100.0, 7) == [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
     assert log_ticks(1.0, 1e6, 7) == pytest.approx([1, 10, 100, 1e3, 1e4, 1e5, 1e6])
     assert log_ticks(3.0, 4.0, 5) == [3, 4]

@@ -38,8 +38,8 @@ class BuildOptions:
     only: tuple[int, ...] = ()
     """Rebuild these parts and leave the others as they are; empty for all that are not finished."""
     reviews: Path | None = None
-    """CSV of verdicts (source/reviews.py). A finished part whose verdicts changed is refused unless `force` or `only` makes it
-    again."""
+    """CSV of verdicts (source/reviews.py). A finished part whose verdicts changed is refused unless `force` or `only`
+    makes it again."""
     num_threads: int = os.cpu_count() or 1
     """For hashing and opening images, 1 or more."""
     num_workers: int = os.cpu_count() or 1

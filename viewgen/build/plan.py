@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -97,7 +98,7 @@ def plan_build(
     made_by = {
         "viewgen": version("vzero-evidence"),
         "code": code_version(),
-        **{name: version(name) for name in _LIBRARIES},
+        **_installed(_LIBRARIES),
     }
     chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
@@ -112,6 +113,15 @@ def plan_build(
     common = fingerprint(_compared(manifest))
     parts = tuple(_part(number, chunk, common, reviews) for number, chunk in enumerate(chunks))
     return Plan(manifest=manifest, parts=parts)
+
+
+def _installed(libraries: Sequence[str]) -> dict[str, str]:
+    """Return the versions of the libraries that are installed: boxes of the source need no model library."""
+    found = {}
+    for name in libraries:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def open_folder(out: Path, plan: Plan, force: bool, only: Sequence[int]) -> Manifest:

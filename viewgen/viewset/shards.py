@@ -114,9 +114,11 @@ def _are_sound(files: Sequence[tuple[Path, str, FileRecord]]) -> bool:
 class ViewSet:
     """A finished view set, checked and opened for reading. Safe to read from several threads.
 
+    ```python
     views = ViewSet.open(Path("my-views"))
     first = views.samples("train", ["crop", "off_region"])[0]
     png = views.view_bytes(first.views["crop"])[first.views["crop"][0]]
+    ```
     """
 
     def __init__(self, path: Path, manifest: Manifest, cache_mb: float) -> None:

@@ -24,7 +24,12 @@ def test_a_histogram_counts_every_finite_value_once() -> None:
 
 
 def test_ranges_share_one_axis_and_the_mark_is_always_on_it() -> None:
-    drawn = draw_ranges("t", "nats", {("a", "positive"): (0.0, 1.0, 2.0, 3.0, 4.0), ("b", "negative"): (2.0, 2.0, 2.0, 2.0, 2.0)}, mark=9.0)
+    drawn = draw_ranges(
+        "t",
+        "nats",
+        {("a", "positive"): (0.0, 1.0, 2.0, 3.0, 4.0), ("b", "negative"): (2.0, 2.0, 2.0, 2.0, 2.0)},
+        mark=9.0,
+    )
     assert drawn
     first, second = drawn.rows
     assert first.least < first.low < first.median < first.high < first.most

@@ -146,7 +146,7 @@ def test_a_folder_without_weights_is_refused_rather_than_random(folder: Path) ->
     (folder / "open_clip_model.safetensors").unlink()
     assert refusal(f"local-dir:{folder}") == (
         f"{folder}: holds open_clip_config.json but no weights file. "
-        "Put open_clip_model.safetensors beside it; without it the model would be random."
+        "Put open_clip_model.safetensors into it; without it the model would be random."
     )
 
 
