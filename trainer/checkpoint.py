@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from trainer.engine.load import Loaded
 from trainer.errors import CheckpointError
+from viewgen.errors import brief
 from viewgen.files import write_whole_folder
 
 STATE = "trainer_state.pt"
@@ -65,6 +66,5 @@ def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> RunPos
         return RunPosition(step=state["step"], position=state["position"])
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError, UnpicklingError) as error:
         # An unpickler's own message advises to trust the file.
-        said = "damaged" if isinstance(error, UnpicklingError) else " ".join(str(error).split())[:200]
-        found = f"cannot be read ({said or type(error).__name__})"
+        found = f"cannot be read ({'damaged' if isinstance(error, UnpicklingError) else brief(error)})"
         raise CheckpointError(f"{path / STATE}: {found}. Remove {path} to go on from the one before.") from None

@@ -1,6 +1,10 @@
 """Name the errors that a user can cause. Each message is one line: file, value found, value expected, remedy.
 Leaves out: mistakes of our own, which are assertions."""
 
+from __future__ import annotations
+
+import re
+
 
 class ViewgenError(Exception):
     """An error that a user can cause and mend. The command line prints its message alone and exits with code 2."""
@@ -36,3 +40,12 @@ class WorkerError(ViewgenError):
 
 class QueryError(ViewgenError):
     """A query over a view set that is wrong, or that does more than read its tables."""
+
+
+def brief(error: Exception) -> str:
+    """Return the first sentence of an error's message, on one line of at most 200 characters.
+
+    The sentences after it are a library's advice, which need not fit here; addresses are left out for the same reason."""
+    text = re.sub(r"\s*\([^()]*https?://[^()]*\)|\s*https?://\S+", "", " ".join(str(error).split()))
+    first = re.split(r"(?<=[\w)'\"`])[.!]\s+(?=[A-Z`'\"])", text, maxsplit=1)[0]
+    return first[:200].rstrip(" .:") or type(error).__name__

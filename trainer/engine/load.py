@@ -20,6 +20,7 @@ from trainer.engine.families import disable_sharing
 from trainer.engine.prefix import head
 from trainer.engine.prompts import Processor
 from trainer.errors import ModelLoadError
+from viewgen.errors import brief
 from viewgen.settings import STRICT
 
 EMBEDDED = "embedded:"
@@ -73,14 +74,14 @@ def load(name: str, config: ModelConfig, setting: str) -> Loaded:
         processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=getattr(torch, config.dtype))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        said = " ".join(str(error).split())[:300]
+        said = brief(error)
         raise ModelLoadError(f"{setting} = {name!r}: cannot be loaded as a vision-language model ({said}).") from None
     if not getattr(processor, "chat_template", None):
         raise ModelLoadError(f"{setting} = {name!r}: has no chat template. Choose a model that was trained to answer.")
     try:
         model.to(device_of(config))  # type: ignore[arg-type]
     except (RuntimeError, AssertionError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = brief(error)
         raise ModelLoadError(
             f"model.device = {config.device!r}: cannot be used ({said}). Give cpu, cuda or auto."
         ) from None

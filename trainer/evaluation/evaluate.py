@@ -20,6 +20,7 @@ from trainer.evaluation.scorers import SCORERS, scorer_named
 from trainer.evaluation.statistics import Estimate, count_pairs, paired_difference, proportion
 from trainer.rollout.sample import answer
 from trainer.rollouts import RolloutConfig
+from viewgen.errors import brief
 from viewgen.files import write_whole
 from viewgen.progress import Progress
 from viewgen.settings import STRICT, Range, check_names, check_ranges
@@ -152,7 +153,7 @@ def read_answers(path: Path) -> list[ScoredAnswer]:
     try:
         return [ScoredAnswer(**row) for row in pl.read_parquet(path).iter_rows(named=True)]
     except (OSError, TypeError, pl.exceptions.PolarsError) as error:
-        said = " ".join(str(error).split())[:200]
+        said = brief(error)
         raise CheckpointError(f"{path}: cannot be read ({said}). Name another folder and run again.") from None
 
 

@@ -22,10 +22,10 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 
 from viewgen.detectors.captions import Caption, captions, scores
 from viewgen.detectors.groundingdino_net import ARCHITECTURES, Architecture
-from viewgen.detectors.loading import device_of, first_line, hash_of, located, reading
+from viewgen.detectors.loading import device_of, hash_of, located, reading
 from viewgen.detectors.protocol import HUB, DetectorConfig
 from viewgen.detectors.tiles import Hit, Look, TiledDetector, hits
-from viewgen.errors import ModelError
+from viewgen.errors import ModelError, brief
 
 MAX_TOKENS = 256
 OFFICIAL_FILES = {"swin-t": "groundingdino_swint_ogc.pth", "swin-b": "groundingdino_swinb_cogcoor.pth"}
@@ -140,7 +140,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         read = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # a broken file raises many kinds
-        raise ModelError(f"{path}: cannot be read as weights: {first_line(error)}.") from error
+        raise ModelError(f"{path}: cannot be read as weights: {brief(error)}.") from error
     weights = read.get("model", read) if isinstance(read, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ModelError(f"{path}: holds no weights under the key 'model'. Expected an official checkpoint.")
@@ -182,7 +182,7 @@ def _tokenizer(name: str, architecture: Architecture) -> PreTrainedTokenizerBase
         has_kind = any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "config.json"))
         tokenizer = (AutoTokenizer if has_kind else BertTokenizer).from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # transformers raises many kinds
-        raise ModelError(f"text_encoder {name}: has no tokenizer that loads: {first_line(error)}. {_WANTED}") from error
+        raise ModelError(f"text_encoder {name}: has no tokenizer that loads: {brief(error)}. {_WANTED}") from error
     parted = len(offsets(tokenizer, "a . b ?")) == 4 and tokenizer.convert_tokens_to_ids(".") != tokenizer.unk_token_id
     if not parted or len(tokenizer) > architecture.vocabulary:
         raise ModelError(f"text_encoder {name}: its vocabulary of {len(tokenizer)} words does not fit. {_WANTED}")

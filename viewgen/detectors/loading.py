@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viewgen.detectors.protocol import EMBEDDED, HUB, LOCAL, DetectorConfig
-from viewgen.errors import ModelError
+from viewgen.errors import ModelError, brief
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ def device_of(config: DetectorConfig) -> torch.device:
     try:
         torch.zeros(1, device=device).cpu()  # torch knows names of devices that it was not built for
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ModelError(f"device {config.device!r} cannot be used: {first_line(error)}. Say auto or cpu.") from None
+        raise ModelError(f"device {config.device!r} cannot be used: {brief(error)}. Say auto or cpu.") from None
     return device
 
 
@@ -75,11 +75,6 @@ def reading(config: DetectorConfig, device: torch.device) -> Iterator[None]:
     with torch.inference_mode(), mixed, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def first_line(error: Exception) -> str:
-    """Return the message of an error, on one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def _embedded(name: str) -> Path:
@@ -98,4 +93,4 @@ def _downloaded(name: str, wanted: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(name.removeprefix(HUB), allow_patterns=list(wanted)))
     except Exception as error:  # the hub's client raises many kinds; all mean that the files are not here
-        raise ModelError(f"{name}: cannot be fetched: {first_line(error)}. {REMEDY}") from error
+        raise ModelError(f"{name}: cannot be fetched: {brief(error)}. {REMEDY}") from error

@@ -24,10 +24,10 @@ from transformers.utils import logging as transformers_logging
 
 from viewgen.detectors.captions import Caption, Piece, captions, parts, scores
 from viewgen.detectors.groundingdino import offsets, read_size
-from viewgen.detectors.loading import device_of, first_line, hash_of, located, reading
+from viewgen.detectors.loading import device_of, hash_of, located, reading
 from viewgen.detectors.protocol import DetectorConfig
 from viewgen.detectors.tiles import Hit, Look, TiledDetector, hits
-from viewgen.errors import ModelError
+from viewgen.errors import ModelError, brief
 
 GROUNDED = ("grounding-dino", "mm-grounding-dino")
 QUERIED = ("owlv2", "owlvit")
@@ -56,7 +56,7 @@ def load_zero_shot(config: DetectorConfig) -> TiledDetector:
             )
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
         except Exception as error:  # transformers raises many kinds; all mean that this model cannot be used
-            raise ModelError(f"{folder}: does not load as a {family} model: {first_line(error)}.") from error
+            raise ModelError(f"{folder}: does not load as a {family} model: {brief(error)}.") from error
     _refuse_random(folder, report)
     kind = GroundedNetwork if family in GROUNDED else QueriedNetwork
     models = MappingProxyType({config.model_name: hash_of(weights)})
@@ -190,7 +190,7 @@ def _family(folder: Path) -> str:
     try:
         family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"{config}: is not a model's config: {first_line(error)}.") from None
+        raise ModelError(f"{config}: is not a model's config: {brief(error)}.") from None
     if family not in GROUNDED + QUERIED:
         known = ", ".join(GROUNDED + QUERIED)
         raise ModelError(f"{folder}: is a model of type {family!r}. Expected a zero-shot detector: {known}.")

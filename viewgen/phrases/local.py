@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from viewgen.errors import ModelError
+from viewgen.errors import ModelError, brief
 from viewgen.phrases.answers import phrases_in, prompt_for
 from viewgen.phrases.config import PhrasesConfig
 from viewgen.records import Phrase
@@ -91,7 +91,7 @@ def load_local(config: PhrasesConfig) -> LocalFinder:
             folder, local_files_only=True, dtype="auto", output_loading_info=True
         )
     except Exception as error:  # transformers raises many kinds for files that do not fit
-        said = " ".join(str(error).split())[:200]
+        said = brief(error)
         raise ModelError(f"{folder}: not a language model that transformers can load: {said}") from error
     if missing := sorted(report["missing_keys"]):  # transformers fills them in at random, with a warning at most
         lack = f"its weights lack {len(missing)} that its config.json asks for (first {missing[0]})"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from viewgen.errors import ModelError
+from viewgen.errors import ModelError, brief
 from viewgen.phrases.config import PhrasesConfig
 from viewgen.phrases.lexicon import TAG_OF_WORD
 from viewgen.phrases.rules import distinct, hide, names_a_thing
@@ -69,13 +69,13 @@ def load_spacy(config: PhrasesConfig) -> SpacyFinder:
     try:
         pipeline = spacy.load(config.model)
     except Exception as error:  # a broken pipeline can raise anything
-        said = " ".join(str(error).split())[:150].rstrip(".")
+        said = brief(error)
         remedy = "Give its folder, or install it: python -m spacy download en_core_web_sm"
         raise ModelError(f"phrases.model is {config.model!r}: not a spaCy pipeline here ({said}). {remedy}") from None
     try:
         list(pipeline("the red bus").noun_chunks)
     except (ValueError, NotImplementedError) as error:
-        said = " ".join(str(error).split())[:150].rstrip(".")
+        said = brief(error)
         raise ModelError(
             f"phrases.model is {config.model!r}: the pipeline finds no noun chunks ({said}). Give one with a parser."
         ) from None

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from viewgen.errors import ModelError
+from viewgen.errors import ModelError, brief
 
 EMBEDDED, LOCAL, HUB = "embedded:", "local-dir:", "hf-hub:"
 CONFIG_FILE = "open_clip_config.json"
@@ -114,7 +114,7 @@ def load_model(name: str, pretrained: str = "", device: str = "auto", dtype: str
             )
             tokenizer = open_clip.get_tokenizer(located)
         except Exception as error:  # open_clip raises many kinds; all mean that this model cannot be used
-            raise ModelError(f"{name}: {weights} does not load as an open_clip model: {_first_line(error)}.") from error
+            raise ModelError(f"{name}: {weights} does not load as an open_clip model: {brief(error)}.") from error
         with weights.open("rb") as file:
             sha256 = file_digest(file, "sha256").hexdigest()
     temperature = float(net.logit_scale.detach().exp())  # before it is rounded to fewer bits
@@ -143,7 +143,7 @@ def _device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtyp
         place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         torch.zeros(1, device=place).cpu()
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ModelError(f"device {device!r} cannot be used: {_first_line(error)}. Use auto or cpu.") from error
+        raise ModelError(f"device {device!r} cannot be used: {brief(error)}. Use auto or cpu.") from error
     if dtype == "auto":
         dtype = "float32" if place.type == "cpu" else "float16"
     number: torch.dtype = getattr(torch, dtype)
@@ -179,7 +179,7 @@ def _weights_path(name: str, pretrained: str) -> Path:
     except Exception as error:
         which = f"{name}, {pretrained}" if pretrained else name
         remedy = "Check the name and the network, or put the model in a folder and name it local-dir:PATH."
-        raise ModelError(f"{which}: its weights cannot be fetched: {_first_line(error)}. {remedy}") from error
+        raise ModelError(f"{which}: its weights cannot be fetched: {brief(error)}. {remedy}") from error
 
 
 def _weights_in(folder: Path) -> Path:
@@ -214,11 +214,7 @@ def _refuse_remote_code(name: str, located: str) -> None:
     try:
         config = open_clip.get_model_config(located)
     except Exception as error:
-        raise ModelError(f"{name}: its {CONFIG_FILE} cannot be read: {_first_line(error)}.") from error
+        raise ModelError(f"{name}: its {CONFIG_FILE} cannot be read: {brief(error)}.") from error
     if "trust_remote_code" in json.dumps(config):
         found = f"{name}: its {CONFIG_FILE} asks for trust_remote_code"
         raise ModelError(f"{found}. Remove it: viewgen runs no code that comes with a model.")
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

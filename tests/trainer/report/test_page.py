@@ -93,7 +93,8 @@ def test_the_headline_says_before_after_and_the_difference_with_intervals(make_r
     assert "before training 41.2 % 40.3 % to 42.1 %" in text
     assert "after training 67.1 % 66.0 % to 68.2 %" in text
     assert "difference, in points +25.9 +24.1 to +27.7" in text
-    assert "right rollouts a mean weight of 1.31 , wrong ones 0.79" in text
+    assert "Right rollouts had a mean weight of 1.31 , wrong ones 0.79" in text
+    assert "compare with a run whose gate.alpha is 0" in text
 
 
 def test_an_accuracy_stands_where_it_belongs_between_nothing_and_all() -> None:

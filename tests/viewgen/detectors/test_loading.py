@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from viewgen.detectors.loading import first_line, hash_of, located
-from viewgen.errors import ModelError
+from viewgen.detectors.loading import hash_of, located
+from viewgen.errors import ModelError, brief
 
 
 def test_a_path_is_found_with_and_without_its_prefix(tmp_path: Path) -> None:
@@ -38,6 +38,6 @@ def test_one_file_has_its_own_hash_and_several_that_of_their_hashes_in_order(tmp
 
 
 def test_an_error_becomes_one_line() -> None:
-    assert first_line(ValueError("two\n  lines.")) == "two lines"
-    assert first_line(KeyError()) == "KeyError"
-    assert len(first_line(ValueError("x" * 500))) == 200
+    assert brief(ValueError("two\n  lines.")) == "two lines"
+    assert brief(KeyError()) == "KeyError"
+    assert len(brief(ValueError("x" * 500))) == 200
