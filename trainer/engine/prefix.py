@@ -155,6 +155,7 @@ def _sibling_mask(
     place_X = torch.arange(num_slots * length, device=real_NP.device)
     slot_X = place_X // length
     own_XX = (slot_X[:, None] == slot_X) & (place_X[:, None] >= place_X)
+    # -inf, not a large number: strangers weigh exactly 0 in every precision, so siblings do not shift each other.
     seen = torch.cat([real_NP[:, None].expand(-1, len(own_XX), -1), own_XX.expand(len(real_NP), -1, -1)], 2)
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[:, None]
 
@@ -196,6 +197,7 @@ class Trunk:
         self.tip = replace(prefix, cache=cache, last_BD=self._cut(prefix.last_BD))
 
     def _cut(self, state: Tensor) -> Tensor:
+        # A leaf gathers the gradients of all micro-batches by addition; the graph below it is walked once, not once each.
         leaf = state.detach().requires_grad_(state.requires_grad)
         if state.requires_grad:
             self._roots.append(state)

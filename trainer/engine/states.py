@@ -93,12 +93,13 @@ def _checkpointed_forward(forward: Callable[..., Any], index: int, hidden: Tenso
         return forward(hidden, *args, **{**given, "past_key_values": mine}), mine.layers[index]
 
     # Outputs leave as they are, the state among them: its keys and values carry their gradient.
+    # Models are in evaluation mode: without dropout there is no random state to restore.
     out, cache.layers[index] = checkpoint(run, hidden, use_reentrant=False, preserve_rng_state=False)
     return out
 
 
 def _states(layer: Any) -> Iterator[tuple[dict[Any, Any], Any]]:  # noqa: ANN401 - cache layers share no useful type
-    """(owner, key) of every state tensor in a layer of a cache."""
+    """Yield (owner, key) of every state tensor in a layer of a cache."""
     if isinstance(layer, LinearAttentionLayer):
         for states in (layer.conv_states, layer.recurrent_states):
             yield from ((states, index) for index, state in states.items() if state is not None)
@@ -124,7 +125,7 @@ def _copy_layer(layer: Any, change: Change) -> Any:  # noqa: ANN401
 
 
 def _join_layers(layers: Sequence[Any], widths: Sequence[int]) -> Any:  # noqa: ANN401
-    """One layer of a cache with the rows of all."""
+    """Join the rows of several layers of a cache into one."""
     joined = _copy_layer(layers[widths.index(max(widths))], lambda state: state)
     for (owner, key), *spots in list(zip(_states(joined), *(_states(layer) for layer in layers), strict=True)):
         parts = [theirs[name] for theirs, name in spots]
@@ -139,6 +140,7 @@ def _padded_left(states_BHPK: Sequence[Float[Tensor, "_ H _ K"]]) -> list[Tensor
 
 
 def _assign_conv(self: Any, conv_states: Tensor, state_idx: int = 0, **_: object) -> Tensor:  # noqa: ANN401
+    # Assigned, not written in place: the convolution of the tokens before still needs its state for the backward pass.
     full = cat([self.conv_states[state_idx], conv_states], -1)
     self.conv_states[state_idx] = full[..., -self.conv_kernel_size[state_idx] :]
     return full
