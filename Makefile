@@ -30,7 +30,7 @@ test: $(VENV)/.installed  ## ruff, mypy --strict, a newer Python where there is 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory test-newer
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # A name on the PATH may be a shim of a Python that is not there: only one that starts counts.
 test-newer: $(VENV)/.installed  ## tests without model libraries on the newest Python that is newer than the environment's

@@ -39,6 +39,14 @@ class Question:
     """The source's own sort of question (attribute, relation, ...), for tables and reports."""
     split: str = "train"
     annotations: tuple[Annotation, ...] = ()
+    options: tuple[str, ...] = ()
+    """Choices of a multiple-choice question, in order."""
+    source: str = ""
+    """Data set that it is from, as the source names it."""
+    phrases: tuple[str, ...] | None = None
+    """Phrases as the source gives them, each a part of the text; None: they are found by the recipe's method."""
+    box_basis: str = "upright"
+    """Image that the annotations refer to: stored (before the EXIF orientation) or upright."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +237,8 @@ class ImageRecord:
     """The file, byte for byte; empty until it is opened."""
     width_px: int = 0
     height_px: int = 0
+    orientation: int = 1
+    """EXIF orientation that decoding applied, 1 to 8."""
     pixels: Image.Image | None = None
     """RGB, upright; None before the image is opened and after its views are cut."""
     tiles: Tiles | None = None

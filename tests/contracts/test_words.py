@@ -47,7 +47,7 @@ def docstrings(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     "name",
     [
-        *{column for table in TABLES.values() for column in table.columns},
+        *sorted({column for table in TABLES.values() for column in table.columns}),
         *(f"[{name}]" for config in (BuildConfig, RunConfig) for name, _ in tables_of(config) if name),
         *KINDS,
         *FLAGS,

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from viewgen.errors import ShardError
 from viewgen.files import write_whole
 from viewgen.settings import STRICT
-from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
+from viewgen.viewset.schema import READ_VERSIONS, TABLES
 
 MANIFEST = "manifest.json"
 
@@ -95,8 +95,9 @@ def read_manifest(folder: Path) -> Manifest:
         version = tables["schema_version"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{path}: broken ({_one_line(error)}). {again}") from None
-    if version != SCHEMA_VERSION:
-        raise ShardError(f"{path}: schema version {version!r}, this viewgen reads {SCHEMA_VERSION}. {again}")
+    if version not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
+        raise ShardError(f"{path}: schema version {version!r}, this viewgen reads {known}. {again}")
     try:
         return TypeAdapter(Manifest).validate_python(tables)
     except ValidationError as refusal:

@@ -16,8 +16,10 @@ else:
     DataType = object
     """beartype, which checks annotations while tests run, refuses a class whose metaclass has its own repr."""
 
-SCHEMA_VERSION = 2
-"""Raised when a column changes its meaning, type or name; a reader refuses any other version."""
+SCHEMA_VERSION = 3
+"""Raised when a column changes its meaning, type or name. Version 3 added columns that may be absent, and no more."""
+READ_VERSIONS = (2, 3)
+"""Versions that a reader takes; it refuses any other."""
 
 IMAGE = pl.Struct({"bytes": pl.Binary, "path": pl.String})
 """Image column as Hugging Face `datasets` decodes it: the encoded file, and a file name whose suffix is its format."""
@@ -79,6 +81,11 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             height_px=Column(type=_INT, unit="px", meaning="Height once the EXIF orientation is applied."),
             sha256=Column(type=_TEXT, meaning="Of the file's bytes, in hex."),
             source_path=Column(type=_TEXT, meaning="Path of the file below the recipe's root."),
+            orientation=Column(
+                type=_INT,
+                nullable=True,
+                meaning="EXIF orientation of the file, 1 to 8, that decoding applied; 1 without one, or where the loader turns it itself.",
+            ),
         ),
         "questions": _table(
             "One row per question that was kept.",
@@ -92,6 +99,19 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 type=_TEXT,
                 nullable=True,
                 meaning="The source's answer; null without one. For evaluation only: training never reads it.",
+            ),
+            options=Column(
+                type=pl.List(_TEXT),
+                nullable=True,
+                meaning="The choices of a multiple-choice question, in order; empty without any.",
+            ),
+            source=Column(
+                type=_TEXT, nullable=True, meaning="The data set that the question is from, as the source names it."
+            ),
+            box_basis=Column(
+                type=_TEXT,
+                nullable=True,
+                meaning="Image that the source's own boxes refer to: stored (before the EXIF orientation) or upright; null without boxes. Boxes in this table are all upright.",
             ),
             phrases=Column(
                 type=pl.List(PHRASE),
@@ -122,6 +142,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 type=IMAGE,
                 nullable=True,
                 meaning="The view, encoded without loss (PNG); null for kind `none`.",
+            ),
+            sha256=Column(
+                type=_TEXT, nullable=True, meaning="Of the view's encoded bytes, in hex; null for kind `none`."
             ),
             width_px=Column(type=_INT, unit="px", meaning="Width of the view; 0 for `none`."),
             height_px=Column(type=_INT, unit="px", meaning="Height of the view; 0 for `none`."),

@@ -48,6 +48,10 @@ class StoredSample:
     """Requested kind of view -> ids of its views, in order; no ids for the kind `none`, a view without pixels."""
     missing: frozenset[str]
     """Kinds of view that could not be made for the question."""
+    options: tuple[str, ...] = ()
+    """Choices of a multiple-choice question, in order."""
+    source: str = ""
+    """Data set that the question is from, as the source names it."""
 
 
 def table_path(folder: Path, table: str, part: int) -> Path:
@@ -194,6 +198,7 @@ class ViewSet:
 
     def _part_samples(self, part: int, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
         wanted = ["question_id", "image_id", "question", "kind", "split", "evidence", "missing_views"]
+        wanted += ["options", "source"]
         wanted += ["answer"] if answers else []
         questions = self._read("questions", part, wanted).filter(pl.col("split") == split)
         views = self._read("views", part, ["view_id", "question_id", "kind", "width_px"])
@@ -215,6 +220,8 @@ class ViewSet:
                 answer=row.get("answer"),
                 views=ids.get(row["question_id"], {}),
                 missing=frozenset(lack["kind"] for lack in row["missing_views"]),
+                options=tuple(row.get("options") or ()),
+                source=row.get("source") or "",
             )
             for row in questions.iter_rows(named=True)
         ]

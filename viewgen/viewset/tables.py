@@ -3,6 +3,7 @@ Leaves out: the meaning of columns (schema.py), writing files (shards.py)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -41,6 +42,7 @@ def _image_row(image: ImageRecord) -> TableRow:
         "height_px": image.height_px,
         "sha256": image.key,
         "source_path": image.source_path,
+        "orientation": image.orientation,
     }
 
 
@@ -53,6 +55,9 @@ def _question_row(image: ImageRecord, record: QuestionRecord) -> TableRow:
         "kind": question.kind,
         "question": question.text,
         "answer": question.answer,
+        "options": list(question.options),
+        "source": question.source,
+        "box_basis": question.box_basis if question.annotations else None,
         "phrases": [
             {"text": phrase.text, "start": phrase.start, "end": phrase.end, "rule": phrase.rule}
             for phrase in record.phrases
@@ -79,6 +84,7 @@ def _view_rows(record: QuestionRecord) -> Iterator[TableRow]:
             "made_as": view.made_as,
             "fallback": view.fallback or None,
             "image": None if view.image is None else {"bytes": view.image, "path": f"{view_id}.png"},
+            "sha256": None if view.image is None else hashlib.sha256(view.image).hexdigest(),
             "width_px": view.width_px,
             "height_px": view.height_px,
             "box": view.box and _box(view.box),

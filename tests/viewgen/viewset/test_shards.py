@@ -138,7 +138,7 @@ def test_a_missing_folder_and_a_folder_of_something_else_are_told_apart(tmp_path
 def test_another_schema_version_is_refused_with_both_numbers(own: Path) -> None:
     edit_manifest(own, schema_version=SCHEMA_VERSION + 1)
     assert refusal(own) == (
-        f"{own / 'manifest.json'}: schema version {SCHEMA_VERSION + 1}, this viewgen reads {SCHEMA_VERSION}. "
+        f"{own / 'manifest.json'}: schema version {SCHEMA_VERSION + 1}, this viewgen reads 2 and 3. "
         f"Rebuild with `viewgen build RECIPE --out {own} --force`."
     )
 
