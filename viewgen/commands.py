@@ -1,5 +1,5 @@
-"""Run a command line: errors that a user can mend become one line on standard error and exit code 2, an interrupt becomes
-code 130. The frame of both command lines, `viewgen` and `trainer`.
+"""Run a command line: errors that a user can mend become one line on standard error and exit code 2 (3 for
+a shortfall), an interrupt becomes code 130. The frame of both command lines, `viewgen` and `trainer`.
 Leaves out: the commands themselves (cli.py of both packages)."""
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run_app(
     try:
         code = app(args=list(arguments) or ["--help"], prog_name=program, standalone_mode=False)
     except mendable as error:
-        return _refused(str(error))
+        return _refused(str(error), getattr(error, "exit_code", 2))
     except TyperException as error:
         return _refused(f"{error.format_message()} Try `{program} --help`.")
     except ModuleNotFoundError as error:
@@ -84,9 +84,9 @@ def run_app(
     return code if isinstance(code, int) else 0
 
 
-def _refused(message: str) -> int:
+def _refused(message: str, code: int = 2) -> int:
     print(f"error: {message}", file=sys.stderr)
-    return 2
+    return code
 
 
 def _print_version(wanted: bool) -> bool:

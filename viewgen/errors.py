@@ -4,10 +4,13 @@ Leaves out: mistakes of our own, which are assertions."""
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 
 class ViewgenError(Exception):
     """An error that a user can cause and mend. The command line prints its message alone and exits with code 2."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class SettingsError(ViewgenError):
@@ -36,6 +39,12 @@ class ReviewsError(ViewgenError):
 
 class WorkerError(ViewgenError):
     """A worker process of a build that ended before its work was done."""
+
+
+class ShortfallError(ViewgenError):
+    """A command that ended with nothing, or with half lost to one reason. The command line exits with code 3."""
+
+    exit_code = 3
 
 
 class QueryError(ViewgenError):

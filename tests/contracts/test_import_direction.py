@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
-    errors settings setting_docs progress files boxes records decode geometry pages commands
+    errors settings setting_docs progress files locks boxes records decode geometry pages commands
     viewset/     schema manifest shards tables card
     source/      images recipe reviews demo
     phrases/     config lexicon words rules answers chat local spacy
@@ -45,6 +45,7 @@ DOORS = {
             "progress",
             "errors",
             "files",
+            "locks",
             "decode",
             "geometry",
             "pages",
