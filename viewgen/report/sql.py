@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, time
@@ -28,9 +27,8 @@ MOST_SHOWN = 200
 """Rows of a printed table; CSV and JSON have them all."""
 WIDEST = 80
 """Characters of a cell in a printed table."""
-
-
-_END = re.compile(r";\s*(--[^\n]*\s*)*$")
+_BYTES = "BLOB"
+_ZONED = "WITH TIME ZONE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,7 @@ def ask(view_set: ViewSet, query: str) -> Answer:
             # Without a row first: only its columns are wanted here.
             described = connection.execute(f"FROM (\n{select}\n) LIMIT 0").description
             columns = tuple(str(name) for name, *_ in described)
-            answer = connection.execute(_without_bytes(select, [kind for _, kind, *_ in described]))
+            answer = connection.execute(_showable(select, [kind for _, kind, *_ in described]))
             return Answer(columns=columns, rows=tuple(tuple(map(_shown, row)) for row in answer.fetchall()))
     except duckdb.PermissionException as error:
         raise QueryError(f"the query may read the view set's tables alone: {_one_line(error)}.") from None
@@ -60,33 +58,40 @@ def ask(view_set: ViewSet, query: str) -> Answer:
 
 
 def _one_select(connection: Connection, query: str) -> str:
-    """Return the query's text without a closing semicolon and the remarks behind it."""
+    """Return the query's text up to the semicolon that ends it, found by DuckDB's own tokenizer."""
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
         raise QueryError(f"the query holds {kinds}: expected one SELECT, which reads and changes nothing.")
-    return _END.sub("", str(statements[0].query))
+    text, began = query.encode(), False  # the tokenizer counts bytes
+    for place, token in duckdb.tokenize(query):
+        is_semicolon = token == duckdb.token_type.operator and text[place : place + 1] == b";"
+        if began and is_semicolon:
+            return text[:place].decode()
+        if not (began or is_semicolon or token == duckdb.token_type.comment):
+            text, began = b" " * place + text[place:], True
+    return text.decode()
 
 
-def _without_bytes(select: str, kinds: Sequence[Any]) -> str:
-    """Return a query for the same rows with the number of bytes in place of bytes; the query itself when it gives
-    none."""
-    if not any("BLOB" in str(kind) for kind in kinds):
+def _showable(select: str, kinds: Sequence[Any]) -> str:
+    """Return a query for the same rows with the number of bytes in place of bytes, and times of a time zone as text, for
+    which Python would need another library; the query itself when it gives neither."""
+    if not any(_BYTES in str(kind) or _ZONED in str(kind) for kind in kinds):
         return select
     names = [f"c{number}" for number in range(len(kinds))]  # a query may give two columns one name
-    shown = ", ".join(_sizes(kind, name) for kind, name in zip(kinds, names, strict=True))
+    shown = ", ".join(_shown_as(kind, name) for kind, name in zip(kinds, names, strict=True))
     return f"SELECT {shown} FROM (\n{select}\n) AS answer({', '.join(names)})"
 
 
-def _sizes(kind: Any, value: str) -> str:  # noqa: ANN401 - DuckDB's type, whose class differs between its modules
+def _shown_as(kind: Any, value: str) -> str:  # noqa: ANN401 - DuckDB's type, whose class differs between its modules
     """Return an expression for `value` whose bytes, alone or in a struct, are replaced by text; elsewhere _shown does
     it."""
     if kind.id == "blob":
         return f"CASE WHEN {value} IS NOT NULL THEN '<' || octet_length({value}) || ' bytes>' END"
-    if kind.id != "struct" or "BLOB" not in str(kind):
-        return value
-    fields = ", ".join(f'"{name}": {_sizes(child, _field(value, name))}' for name, child in kind.children)
-    return f"CASE WHEN {value} IS NOT NULL THEN {{{fields}}} END"
+    if kind.id == "struct" and (_BYTES in str(kind) or _ZONED in str(kind)):
+        fields = ", ".join(f'"{name}": {_shown_as(child, _field(value, name))}' for name, child in kind.children)
+        return f"CASE WHEN {value} IS NOT NULL THEN {{{fields}}} END"
+    return f"CAST({value} AS VARCHAR)" if _ZONED in str(kind) else value
 
 
 def _field(value: str, name: str) -> str:

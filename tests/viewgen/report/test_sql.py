@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -239,3 +240,41 @@ def test_what_would_move_the_cursor_is_spelt_out(built: Path) -> None:
 
 def test_a_remark_behind_the_semicolon_is_no_part_of_the_query(built: Path) -> None:
     assert ask(ViewSet.open(built), "SELECT 1 AS one; -- done\n").rows == ((1,),)
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("SELECT '; -- ' AS v;", "; -- "),
+        ("SELECT 'é; -- ' AS v; -- é; and 'more'", "é; -- "),
+        ("SELECT $$;$$ AS v;;", ";"),
+        ("SELECT $t$ $$;$t$ AS v; /* ; */", " $$;"),
+        ("SELECT 'it''s;' AS v /* ; /* ; */ */ ; -- ;", "it's;"),
+        ("SELECT E'\\';' AS v;", "';"),
+        ("; -- nothing yet\nSELECT 7 AS v;", 7),
+        ('SELECT v FROM (SELECT 1 AS v, 2 AS ";")  ;\n\n', 1),
+    ],
+)
+def test_a_semicolon_ends_a_query_only_where_duckdb_reads_one(built: Path, query: str, value: object) -> None:
+    answer = answer_of(built, query)
+    assert (answer.columns, answer.rows) == (("v",), ((value,),))
+
+
+@pytest.mark.fault(29)
+def test_many_remarks_are_read_in_no_time(built: Path) -> None:
+    began = time.process_time()
+    assert answer_of(built, "SELECT 1 AS v; " + "--\n" * 2000).rows == ((1,),)
+    assert time.process_time() - began < 20  # with an exponential pattern, 22 remarks took a minute
+
+
+@pytest.mark.fault(29)
+def test_times_of_a_zone_are_shown_at_any_depth(built: Path) -> None:
+    at = "TIMESTAMPTZ '2021-04-03 10:30:00+00'"
+    query = f"SELECT {at} AS t, {{'t': {at}, 'n': 1}} AS s, [{at}] AS l, NULL::TIMESTAMPTZ AS z, 2 AS t"
+    ((alone, inside, listed, none, two),) = answer_of(built, query).rows
+    assert re.fullmatch(r"2021-04-0[234] \d\d:\d\d:00[+-]\d\d(:\d\d)?", alone)
+    assert inside == {"t": alone, "n": 1}
+    assert listed == f"['{alone}']" or listed == f"[{alone}]"
+    assert (none, two) == (None, 2)
+    assert json.loads(as_json(answer_of(built, query)))[0]["t"] == alone
