@@ -51,7 +51,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phrase:
-    """Words of the question that name something worth looking for; text == question.text[start:end]."""
+    """Words that name something worth looking for. text == question.text[start:end]; a phrase that the source gives need
+    not stand in the question, and start and end are -1 then."""
 
     text: str
     start: int

@@ -22,7 +22,7 @@ from viewgen.build.workers import Workers, ahead
 from viewgen.decode import UnusableImageError
 from viewgen.errors import RecipeError
 from viewgen.grounding.regions import ImageQuery, RegionFinder
-from viewgen.phrases import PhraseFinder
+from viewgen.phrases import PhraseFinder, annotated_phrases, given_phrases
 from viewgen.records import Donor, ImageRecord, Phrase, QuestionRecord, Region, Rejection
 from viewgen.source.images import open_image
 from viewgen.source.reviews import REASON, STAGE, Review
@@ -60,10 +60,13 @@ def open_images(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[
 
 
 def find_phrases(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
-    """Find the phrases of each question that name something worth looking for."""
+    """Find the phrases of each question that name something worth looking for: those that the source gives, else those
+    that are found in the question, else those that the source's boxes belong to."""
     for batch in batches(images, build.config.images_at_once):
-        texts = {record.question_id: record.question.text for image in batch for record in image.kept}
-        phrases = dict(zip(texts, build.phrases.find([*texts.values()]) if texts else (), strict=True))
+        kept = [record for image in batch for record in image.kept]
+        phrases = {record.question_id: given_phrases(record.question) for record in kept}
+        texts = {record.question_id: record.question.text for record in kept if not phrases[record.question_id]}
+        phrases |= dict(zip(texts, build.phrases.find([*texts.values()]) if texts else (), strict=True))
         yield from (image.each(partial(_with_phrases, found=phrases)) for image in batch)
 
 
@@ -159,7 +162,7 @@ def _reviewed(record: QuestionRecord, reviews: Mapping[str, Review]) -> Question
 
 
 def _with_phrases(record: QuestionRecord, found: Mapping[str, tuple[Phrase, ...]]) -> QuestionRecord:
-    phrases = found[record.question_id]
+    phrases = found[record.question_id] or annotated_phrases(record.question)
     return replace(record, phrases=phrases, rejection=None if phrases else NO_PHRASE)
 
 

@@ -9,10 +9,18 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from viewgen.phrases.config import PhraseFinder, PhrasesConfig
+from viewgen.phrases.given import annotated_phrases, given_phrases
 from viewgen.phrases.rules import find_phrases
 from viewgen.records import Phrase
 
-__all__ = ["PhraseFinder", "PhrasesConfig", "find_phrases", "phrase_finder"]
+__all__ = [
+    "PhraseFinder",
+    "PhrasesConfig",
+    "annotated_phrases",
+    "find_phrases",
+    "given_phrases",
+    "phrase_finder",
+]
 
 
 class RulesFinder:

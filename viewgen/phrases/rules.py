@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from viewgen.phrases.lead import lead_end
 from viewgen.phrases.words import HIDDEN, Token, tokens_of
 from viewgen.records import Phrase
 
@@ -26,6 +27,7 @@ _PART = (
 _TO_HIDE = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
+        r"</?[a-z|][^<>\n]{0,300}>",
         r"\b(?:options|choices)\s*:.*",
         # The first option and all that follows: "(A) red (B) blue", "A. red", "A) red", at a line's start or after "?".
         r"(?:(?<=[?.:\n])|^)\s{0,8}\(?[A-E1-5][.):]\s.*",
@@ -138,8 +140,10 @@ def find_phrases(question: str) -> tuple[Phrase, ...]:
 
 
 def hide(question: str) -> str:
-    """Replace options, instructions and "in the image" by as many HIDDEN letters; offsets stay those of the question."""
-    shown = question
+    """Replace what stands before the question, options, instructions, markup and "in the image" by as many HIDDEN
+    letters; offsets stay those of the question."""
+    before = lead_end(question)
+    shown = HIDDEN * before + question[before:]
     for pattern in _TO_HIDE:
         shown = pattern.sub(lambda match: HIDDEN * len(match.group()), shown)
     return shown

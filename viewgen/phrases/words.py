@@ -45,6 +45,12 @@ _MORE = (
 _AMOUNT = r"(?:number|amount|count|quantity)"
 _MEDIUM = r"(?:information|text|words?|writing|content|label)"
 
+_ABBREVIATION = (
+    r"\b(?:(?:[A-Za-z]\.){2,}(?!\s+(?:what|which|who|where|how|is|are|does|do|can)\b)"
+    r"|(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Ft|Jr|Sr|Inc|Ltd|Ave|Blvd|Rd|Gen|Sgt|Capt|Lt|Rev|vs|approx)\.(?=\s+\w)|No\.(?=\s*\d))"
+)
+"""Words whose full stop ends no sentence."""
+
 _WORDS_TOGETHER = (
     ("H", rf"{HIDDEN}+"),
     ("Q", r"[\"“”][^\"“”\x00]*[\"“”]|(?<![\w'])'[^'\x00\n]+'(?!\w)|‘[^’\x00\n]+’"),
@@ -80,7 +86,7 @@ _WORDS_TOGETHER = (
     ("noun", r"\b(?:traffic|street|stop|brake|head|tail|red|green)[\s-]lights?\b"),
     ("wh", r"\b(?:what|where|who|which|how)(?=['’]s\b)"),
     ("is", r"(?<=what)['’]s\b|(?<=where)['’]s\b|(?<=who)['’]s\b|(?<=which)['’]s\b|(?<=how)['’]s\b"),
-    ("word", r"\w+(?:[-.'’/]\w+)*(?:(?<=s)['’](?!\w))?"),
+    ("word", rf"{_ABBREVIATION}|\w+(?:[-.'’/]\w+)*(?:(?<=s)['’](?!\w))?"),
     ("comma", r"[,;:()–—]"),
     ("stop", r"[.?!\n]"),
 )

@@ -115,7 +115,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             ),
             phrases=Column(
                 type=pl.List(PHRASE),
-                meaning="Phrases of the question: question[start:end], and the rule that found them.",
+                meaning="Phrases of the question: question[start:end] (-1 where the source gave one that does not stand in it), and the rule that found them.",
             ),
             regions=Column(type=pl.List(REGION), meaning="Places proposed for each phrase, best first, by source."),
             evidence=Column(type=pl.List(BOX), unit="px", meaning="Boxes that show the answer, after growing."),

@@ -131,3 +131,21 @@ def test_a_reviewer_overrules_the_audit_and_takes_questions_out(
 
 def test_batches_keep_the_order_and_the_last_may_be_smaller() -> None:
     assert [*batches(range(5), 2)] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.fault(17)
+def test_questions_that_no_rule_reads_are_kept_where_the_source_gives_phrases_or_boxes(
+    images: list[ImageRecord], context: BuildContext
+) -> None:
+    def reworded(image: ImageRecord, text: str, phrases: tuple[str, ...] | None) -> ImageRecord:
+        return image.each(lambda record: replace(record, question=replace(record.question, text=text, phrases=phrases)))
+
+    def found(text: str, phrases: tuple[str, ...] | None = None) -> dict[str, list[str]]:
+        asked = [reworded(image, text, phrases) for image in images]
+        kept = [record for image in run_stages(asked, context) for record in image.kept]
+        return {record.question_id: [f"{phrase.rule}: {phrase.text}" for phrase in record.phrases] for record in kept}
+
+    assert found("Describe it.") == {"0-sign": ["annotated: the red sign"], "1-sign": ["annotated: the red sign"]}
+    assert found("标志上是什么?") == found("Describe it.")
+    assert found("标志上是什么?", ("标志",)) == {"0-sign": ["given: 标志"], "1-sign": ["given: 标志"]}
+    assert found("What is on the red sign?")["0-sign"] == ["place: the red sign"]

@@ -141,6 +141,11 @@ def test_phrases_come_in_the_order_in_which_they_stand() -> None:
         "\n",
         '"',
         "( ",
+        "A. ",
+        "1. ",
+        "tell me ",
+        "A. B. C. ",
+        "U.S.",
     ],
 )
 def test_a_question_as_long_as_a_book_is_read_in_seconds(piece: str) -> None:
