@@ -83,7 +83,7 @@ def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[S
         )
     samples = samples[: config.num_questions or None]
     for sample in samples:  # an answer that the rule cannot read is said now, not after the training
-        scorer_named(config.scorer)("", sample.answer or "", ())
+        scorer_named(config.scorer)("", sample.answer or "", options_of(sample))
     return samples
 
 
