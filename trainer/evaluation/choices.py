@@ -68,7 +68,10 @@ def _labels(text: str, letter: str) -> list[str]:
 def _stated_letter(text: str, letter: str) -> str | None:
     here = rf"[(\[{{*\"'\s]*{_NO_ARTICLE}({letter}|(?i:{letter})(?=\W*$)){_NOT_BEFORE}"
     link = r"(?:\s+(?:is|was|be|would be|should be|must be))?\W{0,3}(?:\s*(?:the|option|letter|choice))*"
-    says = r"(?:\b(?:answer|choose|pick|select|go with|boxed|(?:correct|right|best)\s+(?:option|choice|letter|one))|答案|[应该]?选择?)"
+    says = (
+        r"(?:\b(?:answer|choose|pick|select|go with|boxed|(?:correct|right|best)\s+(?:option|choice|letter|one))"
+        r"|答案|[应该]?选择?)"
+    )
     stated = re.findall(rf"(?i:{says}{link})\s*[是为]?\W{{0,2}}{here}", text)
     praise = r"\s+is\s+(?:(?:the|my)\s+)?(?:final\s+)?(?:correct|right|best|answer|choice)\b"
     approved = re.findall(rf"{_NOT_AFTER}({letter})[)\]*]*{praise}", text)

@@ -20,7 +20,6 @@ Reading = TypeVar("Reading", str, Decimal)
 Scorer = Callable[[str, str, Sequence[str]], bool]
 
 
-
 def scorer_named(name: str) -> Scorer:
     """Return the scorer of that name. Raises TrainerError, with the nearest known name, for any other."""
     if name in SCORERS:
@@ -46,8 +45,8 @@ def multiple_choice(answer: str, truth: str, options: Sequence[str] = ()) -> boo
 
 def number(answer: str, truth: str, options: Sequence[str] = ()) -> bool:
     """Compare the last number of the answer with the truth's, as numbers: 7 = 7.0 = 07, 1,200 = 1200. Number words
-    ("twenty-one", "two hundred") count when there is no digit. Units are not read. Raises DataError when the truth holds no
-    number."""
+    ("twenty-one", "two hundred") count when there is no digit. Units are not read. Raises DataError when the truth holds
+    no number."""
     return read_number(answer) == _readable(read_number(truth), truth, "a number")
 
 

@@ -19,7 +19,7 @@ def without_thought(response: str, opened: bool = False) -> str:
 
     without_thought("<think>red or blue?</think>\\nred")    # "red"
     """
-    thought, end, answer = response.rpartition(_THOUGHT_END)
+    _, end, answer = response.rpartition(_THOUGHT_END)
     if _THOUGHT_BEGIN in answer or (opened and not end):
         return ""
     return answer.strip() if end else response

@@ -53,7 +53,12 @@ def test_an_answer_between_two_letters_settles_nothing(answer: str) -> None:
 @pytest.mark.fault(32)
 def test_options_decide_where_letters_cannot() -> None:
     assert read_choice("It is vitamin D", VITAMINS) == "D"
-    assert read_choice("It is vitamin D", tuple(f"{letter}. {text}" for letter, text in zip("ABCD", VITAMINS))) == "D"
+    assert (
+        read_choice(
+            "It is vitamin D", tuple(f"{letter}. {text}" for letter, text in zip("ABCD", VITAMINS, strict=True))
+        )
+        == "D"
+    )
     assert read_choice("It is vitamin C", VITAMINS) == "A"
 
 
