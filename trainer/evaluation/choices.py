@@ -111,7 +111,7 @@ def options_in(question: str) -> tuple[str, ...]:
 
     options_in("What colour?\\nA. red\\nB. blue")    # ("red", "blue")
     """
-    labels = []
+    labels: list[re.Match[str]] = []
     for match in _OPTION_LABEL.finditer(question):
         if len(labels) < _MOST_OPTIONS and match[1] == ascii_uppercase[len(labels)]:
             labels.append(match)

@@ -16,7 +16,6 @@ from pydantic import ConfigDict
 
 from trainer.batches import PromptWriter, of_kinds
 from trainer.engine.models import Student
-from trainer.engine.prompts import Prompt
 from trainer.errors import CheckpointError, DataError, TrainerError
 from trainer.evaluation.choices import options_in
 from trainer.evaluation.scorers import SCORERS, scorer_named
@@ -35,9 +34,6 @@ from viewgen.files import write_whole
 from viewgen.progress import Progress
 from viewgen.settings import STRICT, Range, check_names, check_ranges
 from viewgen.viewset import StoredSample, ViewSet
-
-_MAX_OPENING = 32
-"""Tokens at the end of a prompt that may hold the begin of a thought."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +115,7 @@ def evaluate(
 ) -> list[ScoredAnswer]:
     """Ask each question once, greedily, beside a view of the given kind ("" for the full image alone)."""
     rollout = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=config.max_new_tokens)
-    right = scorer_named(config.scorer)
+    right, thought = scorer_named(config.scorer), student.thought_ids
     answered: list[ScoredAnswer] = []
     with Progress(f"evaluate {name}", len(samples), "questions") as progress:
         for start in range(0, len(samples), config.images_per_batch):
@@ -130,18 +126,13 @@ def evaluate(
             rollouts = answer(student, prompts, rollout, torch.Generator())
             for (sample, (prompt,)), response in zip(rows, student.texts(rollouts), strict=True):
                 assert sample.answer is not None
-                said = without_thought(response, opens_thought(student, prompt))
+                opened = thought is not None and prompt.ends_within(*thought)
+                said = without_thought(response, opened)
                 answered.append(_judged(sample, response, right(said, sample.answer, options_of(sample))))
             progress.add(len(rows))
     if not answered:
         raise DataError(f"no question of split {config.split!r} can be asked: {next(iter(writer.skipped))}")
     return answered
-
-
-def opens_thought(student: Student, prompt: Prompt) -> bool:
-    """Return True where the chat template itself begins a thought, which the model is to end."""
-    end: str = student.processor.tokenizer.decode(prompt.ids[-_MAX_OPENING:])
-    return "</think>" not in end.rpartition("<think>")[2] and "<think>" in end
 
 
 def _judged(sample: StoredSample, response: str, right: bool) -> ScoredAnswer:
