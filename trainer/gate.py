@@ -5,7 +5,7 @@ Shapes: B rollouts, T response positions (padded to the longest answer of the ba
 Units: gaps in nats, scores in nats per token; advantages and weights have none."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,6 +31,9 @@ class GateConfig:
     """Least weight, 0..1: a rollout that nothing is known about weighs 1, so 1 must lie within the bounds."""
     w_max: Annotated[float, Range(ge=1)] = 2.0
     """Largest weight, >= 1."""
+    tokens: Literal["all", "answer"] = "all"
+    """Tokens whose gaps make the score. all: those of the whole response, as in the paper. answer: those behind the
+    thought of a thinking model; a thought that was cut off has none, and weighs 1."""
     eps: Annotated[float, Range(gt=0, unit="nats per token")] = 1e-6
     """Added to the standard deviation, nats per token; > 0. Siblings whose scores differ by much less than this are
     as good as tied: their advantages shrink towards 0 instead of blowing rounding noise up to whole deviations."""
@@ -84,6 +87,20 @@ def gate_rollouts(
         weight_B=(1.0 + config.alpha * advantage_B).clip(config.w_min, config.w_max),
         num_dropped_B=(response_BT & ~kept_BT).sum(1),
     )
+
+
+def answer_tokens(
+    ids_BT: Int[Tensor, "B T"],
+    response_BT: Bool[Tensor, "B T"],
+    opened_B: Bool[Tensor, " B"],  # True where the prompt itself begins a thought
+    begin_id: int,
+    end_id: int,
+) -> Bool[Tensor, "B T"]:
+    """Return True on the response tokens behind the last end of a thought; on none where a thought has no end."""
+    begins_BT, ends_BT = (response_BT & (ids_BT == token) for token in (begin_id, end_id))
+    cut_off_B = begins_BT.sum(1) + opened_B > ends_BT.sum(1)
+    thought_BT = ends_BT.flip(1).cumsum(1).flip(1) > 0  # up to and with the last end
+    return response_BT & ~thought_BT & ~cut_off_B[:, None]
 
 
 def widened(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

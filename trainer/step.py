@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Generator
+from jaxtyping import Bool
+from torch import Generator, Tensor
 
 from trainer.batches import Batch
 from trainer.engine.logprobs import Scores
 from trainer.engine.models import Student, Teacher
 from trainer.engine.prompts import Prompt
-from trainer.gate import Gate, GateConfig, gate_rollouts
+from trainer.gate import Gate, GateConfig, answer_tokens, gate_rollouts
 from trainer.loss import Denominators, Loss, LossConfig, distill_loss, trained_tokens
 from trainer.rollout.sample import answer
 from trainer.rollouts import RolloutConfig, Rollouts
@@ -52,11 +53,24 @@ def distill_step(student: Student, teacher: Teacher, batch: Batch, config: StepC
     rollouts = answer(student, batch.student, config.rollout, generator)
     clock.lap("rollout")
     pos, neg = teacher.score(rollouts, batch.positive, batch.negative, config.micro_batch)
-    gate = gate_rollouts(pos.logp_BT, neg.logp_BT, rollouts.response_BT, rollouts.question_B, config.gate)
+    counted_BT = gated_tokens(student, batch.student, rollouts, config.gate)
+    gate = gate_rollouts(pos.logp_BT, neg.logp_BT, counted_BT, rollouts.question_B, config.gate)
     clock.lap("score")
     losses = pull(student, batch.student, rollouts, pos, gate, config)
     clock.lap("update")
     return Step(rollouts=rollouts, gate=gate, losses=losses, seconds=clock.seconds)
+
+
+def gated_tokens(
+    student: Student, asked: Sequence[Prompt], rollouts: Rollouts, config: GateConfig
+) -> Bool[Tensor, "B T"]:
+    """Return True on the tokens whose gaps make a rollout's score: all of the response, or its answer alone."""
+    thought = student.thought_ids
+    if config.tokens == "all" or thought is None:
+        return rollouts.response_BT
+    opened = [prompt.ends_within(*thought) for prompt in asked]
+    opened_B = torch.tensor(opened, device=rollouts.ids_BT.device)[rollouts.question_B]
+    return answer_tokens(rollouts.ids_BT, rollouts.response_BT, opened_B, *thought)
 
 
 def pull(

@@ -30,7 +30,7 @@ TRAINER = """
     engine/      prompts states families prefix tree load logprobs models
     rollout/     sample
     batches step optimizer checkpoint metrics journal
-    evaluation/  scorers statistics evaluate
+    evaluation/  words choices numbers scorers statistics evaluate
     config provenance
     report/      charts run_folder picture page
     loop

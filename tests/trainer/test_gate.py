@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import trainer.gate
-from trainer.gate import Gate, GateConfig, gate_rollouts
+from trainer.gate import Gate, GateConfig, answer_tokens, gate_rollouts
 from viewgen.errors import SettingsError
 from viewgen.settings import settings_from
 
@@ -333,7 +333,7 @@ def test_the_defaults_are_the_papers() -> None:
         ({"eps": INF}, "eps is inf; it must be a number above 0 nats per token. Leave it out for the default, 1e-06."),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(setting: dict[str, float], said: str) -> None:
+def test_a_setting_that_makes_no_sense_is_refused(setting: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError) as refusal:
         GateConfig(**setting)
     assert str(refusal.value).startswith(said)
@@ -363,3 +363,27 @@ def test_records_are_frozen_and_filled_by_name(record: Any) -> None:
     assert record.__dataclass_params__.frozen
     assert all(field.kw_only for field in fields(record))
     assert "__slots__" in vars(record)
+
+
+@pytest.mark.fault(12)
+def test_the_answer_stands_behind_the_last_thought() -> None:
+    """1 begins a thought, 2 ends it, 7 and 8 are words, 0 is padding."""
+    rows = [
+        ([1, 7, 2, 8, 8], False, [0, 0, 0, 1, 1]),
+        ([7, 2, 8, 8, 0], True, [0, 0, 1, 1, 0]),
+        ([7, 7, 8, 0, 0], False, [1, 1, 1, 0, 0]),
+        ([7, 7, 8, 0, 0], True, [0, 0, 0, 0, 0]),
+        ([1, 7, 8, 0, 0], False, [0, 0, 0, 0, 0]),
+        ([1, 2, 8, 1, 7], False, [0, 0, 0, 0, 0]),
+        ([1, 2, 1, 2, 8], False, [0, 0, 0, 0, 1]),
+        ([8, 1, 7, 2, 8], False, [0, 0, 0, 0, 1]),
+        ([1, 2, 0, 0, 0], False, [0, 0, 0, 0, 0]),
+    ]
+    ids_BT = torch.tensor([ids for ids, _, _ in rows])
+    opened_B = torch.tensor([opened for _, opened, _ in rows])
+    wanted_BT = torch.tensor([wanted for _, _, wanted in rows]).bool()
+    found_BT = answer_tokens(ids_BT, ids_BT != 0, opened_B, 1, 2)
+    assert found_BT.tolist() == wanted_BT.tolist()
+    # What lies in the padding is not read.
+    noise_BT = ids_BT.where(ids_BT != 0, 2)
+    assert answer_tokens(noise_BT, ids_BT != 0, opened_B, 1, 2).tolist() == wanted_BT.tolist()

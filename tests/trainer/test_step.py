@@ -170,3 +170,26 @@ def test_sampled_tokens_are_priced_at_the_temperature_that_sampled_them(loaded: 
     # They differ by what the placeholders that are never sampled would have taken.
     assert (logp_BT - rollouts.logp_BT)[rollouts.response_BT].abs().max() < 1e-4
     assert (logp_BT - rollouts.plain_logp_BT)[rollouts.response_BT].abs().max() > 0.01
+
+
+@pytest.mark.fault(12)
+def test_the_gate_may_look_at_the_answer_alone(loaded: Loaded, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token that an answer holds first stands for the end of a thought, which every prompt begins."""
+    whole, _ = step(loaded, batch)
+    end = int(whole.rollouts.ids_BT[0, 0])
+    begin = int(batch.student[0].ids[-1])
+    monkeypatch.setattr(Student, "thought_ids", (begin, end))
+    assert all(prompt.ends_within(begin, end) for prompt in batch.student)
+    answers = replace(CONFIG, gate=GateConfig(tokens="answer"))
+    same, _ = step(loaded, batch)
+    assert torch.equal(same.gate.kept_BT, whole.gate.kept_BT)  # tokens = "all" looks for no thought
+    done, _ = step(loaded, batch, answers)
+    for ids, real, kept in zip(
+        done.rollouts.ids_BT.tolist(), done.rollouts.response_BT.tolist(), done.gate.kept_BT.tolist(), strict=True
+    ):
+        last = max((place for place, token in enumerate(ids) if real[place] and token == end), default=len(ids))
+        assert kept == [real[place] and place > last for place in range(len(ids))]
+    cut_off_B = ~done.gate.kept_BT.any(1)
+    assert cut_off_B.any()
+    assert not cut_off_B.all()
+    assert (done.gate.weight_B[cut_off_B] == 1).all()

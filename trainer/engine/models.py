@@ -115,6 +115,13 @@ class Student(Reader):
         return [[decode([i]) for i, real in zip(*row, strict=True) if real] for row in rows]
 
     @property
+    def thought_ids(self) -> tuple[int, int] | None:
+        """Tokens that begin and end a thought; None where the tokenizer has none."""
+        known = self.processor.tokenizer.get_added_vocab()
+        begin, end = known.get("<think>"), known.get("</think>")
+        return None if begin is None or end is None else (begin, end)
+
+    @property
     def eos_ids(self) -> set[int]:
         """Tokens that end an answer."""
         config = self.model.generation_config

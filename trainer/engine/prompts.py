@@ -76,6 +76,11 @@ class Prompt:
         pairs = zip(befores, self.image_ends, strict=False)
         return tuple(self.ids.index(self.ids[end - 1], before) for before, end in pairs)
 
+    def ends_within(self, begin_id: int, end_id: int) -> bool:
+        """Return True when the last token `begin_id` has no `end_id` behind it: the chat template opens a thought."""
+        backwards = self.ids[::-1]
+        return begin_id in backwards and end_id not in backwards[: backwards.index(begin_id)]
+
 
 def process_images(processor: Processor, images: Sequence[Image.Image]) -> list[Pixels]:
     """Resize and cut images as the model's own image processor does, each as the only one of its prompt: what an image

@@ -4,8 +4,9 @@ column."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -16,8 +17,16 @@ from pydantic import ConfigDict
 from trainer.batches import PromptWriter, of_kinds
 from trainer.engine.models import Student
 from trainer.errors import CheckpointError, DataError, TrainerError
+from trainer.evaluation.choices import options_in
 from trainer.evaluation.scorers import SCORERS, scorer_named
-from trainer.evaluation.statistics import Estimate, count_pairs, paired_difference, proportion
+from trainer.evaluation.statistics import (
+    Estimate,
+    clustered_difference,
+    clustered_proportion,
+    count_pairs,
+    paired_difference,
+)
+from trainer.evaluation.words import without_thought
 from trainer.rollout.sample import answer
 from trainer.rollouts import RolloutConfig
 from viewgen.errors import brief
@@ -37,9 +46,11 @@ class EvalConfig:
     question_kinds: tuple[str, ...] = ()
     """Sorts of question to ask, as the source names them; empty: all."""
     num_questions: Annotated[int, Range(ge=0)] = 0
-    """Questions at most, one image after another; 0: all."""
+    """Questions at most, a sample drawn from `seed`; 0: all."""
+    seed: int = 0
+    """Of the sample of `num_questions`: the same seed draws the same questions."""
     one_per_image: bool = True
-    """Ask each image one question, so that questions are independent and the intervals hold."""
+    """Ask each image one question, so that questions are independent. Otherwise intervals count by image."""
     scorer: str = "exact_match"
     """Rule of right and wrong: exact_match, multiple_choice, number, yes_no."""
     max_new_tokens: Annotated[int, Range(ge=1, unit="tokens")] = 64
@@ -81,10 +92,22 @@ def held_out(views: ViewSet, config: EvalConfig, kinds: Sequence[str]) -> list[S
         raise DataError(
             f"{views.path}: no question of split {config.split!r} has an answer. Set eval.split to another."
         )
-    samples = samples[: config.num_questions or None]
+    if 0 < config.num_questions < len(samples):
+        drawn = set(sorted((sample.question_id for sample in samples), key=_lot(config.seed))[: config.num_questions])
+        samples = [sample for sample in samples if sample.question_id in drawn]
     for sample in samples:  # an answer that the rule cannot read is said now, not after the training
-        scorer_named(config.scorer)("", sample.answer or "", ())
+        scorer_named(config.scorer)("", sample.answer or "", options_of(sample))
     return samples
+
+
+def _lot(seed: int) -> Callable[[str], bytes]:
+    """Return a key that orders ids at random, the same way whatever else is among them."""
+    return lambda name: blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+
+
+def options_of(sample: StoredSample) -> tuple[str, ...]:
+    """Return the options of a question: the source's, else those that the question itself lists."""
+    return sample.options or options_in(sample.question)
 
 
 def evaluate(
@@ -92,7 +115,7 @@ def evaluate(
 ) -> list[ScoredAnswer]:
     """Ask each question once, greedily, beside a view of the given kind ("" for the full image alone)."""
     rollout = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=config.max_new_tokens)
-    right = scorer_named(config.scorer)
+    right, thought = scorer_named(config.scorer), student.thought_ids
     answered: list[ScoredAnswer] = []
     with Progress(f"evaluate {name}", len(samples), "questions") as progress:
         for start in range(0, len(samples), config.images_per_batch):
@@ -101,9 +124,11 @@ def evaluate(
                 continue
             prompts = [prompt for _, (prompt,) in rows]
             rollouts = answer(student, prompts, rollout, torch.Generator())
-            for (sample, _), response in zip(rows, student.texts(rollouts), strict=True):
+            for (sample, (prompt,)), response in zip(rows, student.texts(rollouts), strict=True):
                 assert sample.answer is not None
-                answered.append(_judged(sample, response, right(response, sample.answer, ())))
+                opened = thought is not None and prompt.ends_within(*thought)
+                said = without_thought(response, opened)
+                answered.append(_judged(sample, response, right(said, sample.answer, options_of(sample))))
             progress.add(len(rows))
     if not answered:
         raise DataError(f"no question of split {config.split!r} can be asked: {next(iter(writer.skipped))}")
@@ -123,15 +148,25 @@ def _judged(sample: StoredSample, response: str, right: bool) -> ScoredAnswer:
 
 
 def accuracy(answered: Sequence[ScoredAnswer]) -> dict[str, float]:
-    """Return the share of right answers with its 95 % interval (Wilson)."""
-    share = proportion(sum(a.right for a in answered), len(answered))
-    return {"accuracy": share.value, "low": share.low, "high": share.high, "num": len(answered)}
+    """Return the share of right answers with its 95 % interval (Wilson's, by image), and the number of questions and
+    of images."""
+    images = [a.image_id for a in answered]
+    share = clustered_proportion([a.right for a in answered], images)
+    num_images = len(set(images))
+    return {"accuracy": share.value, "low": share.low, "high": share.high, "num": len(answered), "images": num_images}
 
 
 def difference(before: Sequence[ScoredAnswer], after: Sequence[ScoredAnswer]) -> dict[str, float]:
-    """Return the gain in accuracy with the 95 % interval of the paired difference."""
+    """Return the gain in accuracy with the 95 % interval of the paired difference: Newcombe's, or where questions share
+    an image a bootstrap by image."""
     assert [a.question_id for a in before] == [a.question_id for a in after], "pairs are of one question each"
-    found: Estimate = paired_difference(count_pairs([a.right for a in before], [a.right for a in after]))
+    was, is_now, images = [a.right for a in before], [a.right for a in after], [a.image_id for a in before]
+    shares_images = len(set(images)) < len(images)
+    found: Estimate = (
+        clustered_difference(was, is_now, images, seed=0)
+        if shares_images
+        else paired_difference(count_pairs(was, is_now))
+    )
     return {"mean": found.value, "low": found.low, "high": found.high}
 
 
@@ -161,16 +196,20 @@ def weights_by_right(rollouts: Path, samples: Sequence[StoredSample], scorer: st
     """Return the mean gate weight of right and of wrong rollouts that were kept, after training; empty without both.
 
     `samples` come with answers: this looks back at a run, nothing of it reaches the training."""
-    answers = {sample.question_id: sample.answer for sample in samples if sample.answer is not None}
+    answered = {sample.question_id: sample for sample in samples if sample.answer is not None}
     right = scorer_named(scorer)
     weights: dict[bool, list[float]] = {True: [], False: []}
     for path in sorted(rollouts.glob("step-*.parquet")):
-        columns = ["question_id", "response", "weight"]
-        for question_id, response, weight in pl.read_parquet(path, columns=columns).iter_rows():
-            truth = answers.get(question_id)
+        rows = pl.read_parquet(path, columns=["question_id", "response", "weight"])
+        responses = rows["response"].to_list()
+        # A thought that ends and never begins was begun by the prompt.
+        opened = any("</think>" in response and "<think>" not in response for response in responses)
+        for question_id, response, weight in rows.iter_rows():
+            sample = answered.get(question_id)
             try:
-                if truth is not None:
-                    weights[right(response, truth, ())].append(weight)
+                if sample is not None:
+                    said = without_thought(response, opened)
+                    weights[right(said, sample.answer or "", options_of(sample))].append(weight)
             except TrainerError:  # a sort of question that this rule does not judge
                 continue
     if not all(weights.values()):

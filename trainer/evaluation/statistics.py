@@ -50,16 +50,44 @@ def proportion(num_right: int, num_total: int, confidence: float = 0.95) -> Esti
     continuity correction. Raises ValueError when nothing was counted."""
     if not (0 <= num_right <= num_total and num_total > 0):
         raise ValueError(f"{num_right} right of {num_total}: give 0 <= right <= total, and at least one question")
-    z2_share = _z(confidence) ** 2 / num_total
-    share = num_right / num_total
+    return _wilson(num_right / num_total, float(num_total), confidence)
+
+
+def _wilson(share: float, num: float, confidence: float) -> Estimate:
+    z2_share = _z(confidence) ** 2 / num
     middle = (share + z2_share / 2) / (1 + z2_share)
     reach = math.sqrt(z2_share * (share * (1 - share) + z2_share / 4)) / (1 + z2_share)
     # At 0 and at 1 the formula gives the bound itself, but for rounding.
     return Estimate(
         value=share,
-        low=0.0 if num_right == 0 else middle - reach,
-        high=1.0 if num_right == num_total else middle + reach,
+        low=0.0 if share == 0 else middle - reach,
+        high=1.0 if share == 1 else middle + reach,
     )
+
+
+def clustered_proportion(
+    right: Sequence[bool],
+    cluster: Sequence[Hashable],  # questions of one image share a name
+    confidence: float = 0.95,
+) -> Estimate:
+    """Share of right answers with Wilson's interval at the effective number of questions: as many independent ones as
+    give the share the variance that it has between clusters, and never more than were counted (Korn and Graubard 1998,
+    Surv. Methodol. 24, 193-201). Equal to `proportion` where every question has a cluster of its own. Raises ValueError
+    when the lengths differ or nothing was counted.
+
+    Where all answers are right, or all wrong, the clusters count: nothing tells how alike their questions are."""
+    names = {name: number for number, name in enumerate(dict.fromkeys(cluster))}
+    num_right, num = sum(right), len(list(zip(right, cluster, strict=True)))
+    if len(names) == num:
+        return proportion(num_right, num, confidence)
+    share, excess = num_right / num, np.zeros(len(names))
+    for is_right, name in zip(right, cluster, strict=True):
+        excess[names[name]] += int(is_right) - share
+    spread = float(excess @ excess) * len(names) / max(len(names) - 1, 1) / num**2
+    effective = float(len(names)) if num_right in (0, num) or spread == 0 else share * (1 - share) / spread
+    if len(names) == 1:
+        effective = 1.0
+    return _wilson(share, min(effective, float(num)), confidence)
 
 
 def paired_difference(pairs: PairedCounts, confidence: float = 0.95) -> Estimate:

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from trainer.engine.families import encode_images
-from trainer.engine.prompts import Processor, PromptConfig, process_images, write_prompt
+from trainer.engine.prompts import Processor, Prompt, PromptConfig, process_images, write_prompt
 
 SIZE = {"height": 16, "width": 16}
 NAMES = ["<pad>", "<s>", "</s>", "<boi>", "<eoi>", "<image>", "<video>", "<fake_token_around_image>", "<global-img>"]
@@ -129,3 +129,12 @@ def test_features_are_as_many_as_their_placeholders(pair: tuple[PreTrainedModel,
         assert other.embeds is not None
         assert len(one.embeds) == picture.num_tokens
         assert (one.embeds - other.embeds).abs().max() < 1e-5
+
+
+@pytest.mark.fault(12)
+@pytest.mark.parametrize(
+    ("ids", "within"),
+    [((5, 1), True), ((5, 1, 6), True), ((1, 2), False), ((1, 2, 5, 1), True), ((5, 2), False), ((), False)],
+)
+def test_a_prompt_ends_within_a_thought_that_it_begins_and_does_not_end(ids: tuple[int, ...], within: bool) -> None:
+    assert Prompt(ids, (), ()).ends_within(1, 2) == within

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +16,7 @@ from trainer.evaluation.evaluate import (
     by_kind,
     difference,
     held_out,
+    options_of,
     read_answers,
     weights_by_right,
     write_answers,
@@ -83,3 +85,59 @@ def test_weights_are_told_apart_by_right_and_wrong(drawn_views: Path, tmp_path: 
     ]
     pl.DataFrame(rows).write_parquet(tmp_path / "step-000001.parquet")
     assert weights_by_right(tmp_path, samples, "number") == {"weight_right": 1.5, "weight_wrong": 0.5}
+
+
+@pytest.mark.fault(14)
+def test_intervals_count_by_image_where_questions_share_one() -> None:
+    before = [replace(a, image_id=f"i{n // 5}") for n, a in enumerate(scored(*[n < 5 for n in range(30)]))]
+    after = [replace(a, right=n < 15) for n, a in enumerate(before)]
+    alone = [replace(a, image_id=a.question_id) for a in before]
+    shared, single = accuracy(before), accuracy(alone)
+    assert (shared["accuracy"], shared["num"], shared["images"]) == (single["accuracy"], 30, 6)
+    assert single["images"] == 30
+    assert shared["low"] < single["low"] - 0.02
+    assert shared["high"] > single["high"] + 0.1
+    gain = difference(before, after)
+    narrow = difference(alone, [replace(a, image_id=a.question_id) for a in after])
+    assert (gain["mean"], narrow["mean"]) == pytest.approx((1 / 3, 1 / 3))
+    assert gain["high"] - gain["low"] > 1.3 * (narrow["high"] - narrow["low"])
+    kind = by_kind(before, after)["even"]["before"]
+    assert (kind["num"], kind["images"]) == (15, 6)
+
+
+@pytest.mark.fault(14)
+def test_a_number_of_questions_is_a_sample_that_follows_from_the_seed(drawn_views: Path) -> None:
+    views = ViewSet.open(drawn_views)
+
+    def ids(num: int, seed: int = 0) -> list[str]:
+        config = EvalConfig(question_kinds=("attribute",), one_per_image=False, num_questions=num, seed=seed)
+        return [sample.question_id for sample in held_out(views, config, ())]
+
+    every = ids(0)
+    assert ids(5) == ids(5) != every[:5]
+    assert ids(5) != ids(5, seed=1)
+    assert ids(5) == [name for name in every if name in set(ids(5))]  # in the order of the files
+    assert set(ids(5)) < set(ids(8))
+    assert ids(len(every) + 1) == every
+
+
+@pytest.mark.fault(32)
+def test_options_come_from_the_source_or_from_the_question(drawn_views: Path) -> None:
+    sample = ViewSet.open(drawn_views).samples("test", (), answers=True)[0]
+    listed = replace(sample, question="Which colour?\nA. red\nB. blue")
+    assert options_of(sample) == ()
+    assert options_of(listed) == ("red", "blue")
+    assert options_of(replace(listed, options=("green", "grey"))) == ("green", "grey")
+
+
+@pytest.mark.fault(12)
+def test_weights_are_told_apart_by_the_answer_and_not_by_the_thought(drawn_views: Path, tmp_path: Path) -> None:
+    samples = ViewSet.open(drawn_views).samples("test", (), answers=True)
+    sample = next(sample for sample in samples if sample.kind == "attribute")
+    rows = [
+        {"question_id": sample.question_id, "response": f"-1?</think>{sample.answer}", "weight": 1.5},
+        {"question_id": sample.question_id, "response": f"{sample.answer}?</think>-1", "weight": 0.5},
+        {"question_id": sample.question_id, "response": f"cut off, yet it is {sample.answer}", "weight": 0.25},
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "step-000001.parquet")
+    assert weights_by_right(tmp_path, samples, "number") == {"weight_right": 1.5, "weight_wrong": 0.375}

@@ -3,18 +3,18 @@
 import pytest
 
 from trainer.errors import DataError, TrainerError
+from trainer.evaluation.choices import read_choice
+from trainer.evaluation.numbers import read_number
 from trainer.evaluation.scorers import (
     SCORERS,
     exact_match,
     multiple_choice,
-    normalised,
     number,
-    read_choice,
-    read_number,
     read_yes_no,
     scorer_named,
     yes_no,
 )
+from trainer.evaluation.words import normalised
 
 COLOURS = ("red", "green", "yellow", "blue")
 
@@ -166,6 +166,8 @@ def test_exact_match_looks_past_case_punctuation_space_and_articles(answer: str,
         ("$5", "5"),
         ("red 37", "red 3 7"),
         ("the red sign", "red"),
+        pytest.param("a/b", "b", marks=pytest.mark.fault(32)),
+        pytest.param("plan a", "plan", marks=pytest.mark.fault(32)),
     ],
 )
 def test_exact_match_tells_different_answers_apart(answer: str, truth: str) -> None:
@@ -175,7 +177,7 @@ def test_exact_match_tells_different_answers_apart(answer: str, truth: str) -> N
 def test_what_normalising_leaves() -> None:
     assert normalised("  The 2 Signs, (red) & a -1.5° one...") == "2 signs red -1.5° one"
     assert normalised("?!") == "?!"
-    assert normalised("red.5 5.red a.b") == "red 5 5 red b"
+    assert normalised("red.5 5.red the.b") == "red 5 5 red the b"
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,10 @@ def test_what_normalising_leaves() -> None:
         ("Seven", "7", True),
         ("the one on the left shows 4", "4", True),
         ("4 is the one", "4", True),
+        pytest.param("twenty-one", "21", True, marks=pytest.mark.fault(32)),
+        pytest.param("about two hundred of them", "200", True, marks=pytest.mark.fault(32)),
+        pytest.param(".5", "0.5", True, marks=pytest.mark.fault(32)),
+        pytest.param("twenty-one", "1", False, marks=pytest.mark.fault(32)),
         ("7", "-7", False),
         ("17", "7", False),
         ("1.5", "15", False),

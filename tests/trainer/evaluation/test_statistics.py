@@ -3,12 +3,14 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from trainer.evaluation.statistics import (
     Estimate,
     PairedCounts,
     clustered_difference,
+    clustered_proportion,
     count_pairs,
     mcnemar,
     paired_difference,
@@ -194,3 +196,54 @@ def test_the_exact_test_stays_exact_for_thousands_of_differences() -> None:
     assert 0 < mcnemar(huge) < 1e-200
     even = PairedCounts(both=0, only_before=1990, only_after=2010, neither=0)
     assert mcnemar(even) == pytest.approx(0.764, abs=0.001)  # normal approximation: z = 19 / sqrt(4000) = 0.3004
+
+
+@pytest.mark.fault(14)
+def test_alone_in_its_image_every_question_counts_as_one() -> None:
+    right = [True] * 7 + [False] * 13
+    assert clustered_proportion(right, range(20)) == proportion(7, 20)
+
+
+@pytest.mark.fault(14)
+def test_copies_of_a_question_count_as_one_question() -> None:
+    """Ten images with six questions each that are right or wrong together are ten independent questions, but for the
+    small-sample factor (n - 1) / n."""
+    right = [number < 3 for number in range(10) for _ in range(6)]
+    images = [number for number in range(10) for _ in range(6)]
+    found = clustered_proportion(right, images)
+    alone = proportion(3, 10)
+    assert found.value == alone.value
+    assert found.low == pytest.approx(alone.low, abs=0.02)
+    assert found.high == pytest.approx(alone.high, abs=0.02)
+    assert found.low < alone.low < proportion(18, 60).low
+
+
+@pytest.mark.fault(14)
+def test_the_interval_by_image_covers_the_truth_where_the_one_by_question_does_not() -> None:
+    """40 images with six questions, whose share of right answers is drawn image by image: 0, 1 or 0.3."""
+    draw, covered, covered_by_question = np.random.default_rng(3), 0, 0
+    images = np.repeat(np.arange(40), 6)
+    for _ in range(400):
+        share_of_image = draw.choice([0.0, 1.0, 0.3], size=40, p=[0.5, 0.2, 0.3])
+        right = [bool(hit) for hit in draw.random(240) < share_of_image[images]]
+        by_image, by_question = clustered_proportion(right, images.tolist()), proportion(sum(right), 240)
+        covered += by_image.low <= 0.29 <= by_image.high
+        covered_by_question += by_question.low <= 0.29 <= by_question.high
+    assert covered >= 370  # of 400, 95 % is 380
+    assert covered_by_question < 330
+
+
+@pytest.mark.fault(14)
+def test_all_right_counts_images_and_one_image_tells_next_to_nothing() -> None:
+    assert clustered_proportion([True] * 12, [0, 1, 2] * 4) == proportion(3, 3)
+    alone = clustered_proportion([True, False, True], ["a", "a", "a"])
+    assert alone.value == pytest.approx(2 / 3)
+    assert alone.high - alone.low > 0.7
+
+
+@pytest.mark.fault(14)
+def test_answers_without_their_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        clustered_proportion([True, False], ["a"])
+    with pytest.raises(ValueError, match="0 right of 0"):
+        clustered_proportion([], [])
