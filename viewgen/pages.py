@@ -4,6 +4,7 @@ Leaves out: the contents of the pages (report/page.py of both packages)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,19 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 
 FRAME = "page_frame.html"
+
+
+_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Controls of the writing direction: one in a question would turn round the rest of its line."""
+
+
+def without_bidi(text: str) -> str:
+    """Return the text with its controls of the writing direction spelled out, as in <U+202E>."""
+    return _BIDI.sub(lambda match: f"<U+{ord(match.group()):04X}>", text)
+
+
+def _finalized(value: object) -> object:
+    return without_bidi(value) if type(value) is str else value  # markup is the template's own
 
 
 def page_template(
@@ -26,6 +40,7 @@ def page_template(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=DictLoader(texts)
     )
+    environment.finalize = _finalized
     environment.filters |= dict(filters or {})
     environment.tests |= dict(tests or {})
     return environment.get_template(page.name)

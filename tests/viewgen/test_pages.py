@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jinja2 import TemplateRuntimeError, UndefinedError
 
-from viewgen.pages import page_template
+from viewgen.pages import page_template, without_bidi
 
 PAGE = """{% extends "page_frame.html" %}
 {% block script_source %}'none'{% endblock %}
@@ -40,3 +40,11 @@ def test_a_page_without_a_required_block_is_an_error(tmp_path: Path) -> None:
     text = PAGE.replace("{% block style %}{% endblock %}\n", "")
     with pytest.raises(TemplateRuntimeError, match="Required block 'style' not found"):
         page_template(page(tmp_path, text), {"shout": str.upper}).render(title="a")
+
+
+@pytest.mark.fault(31)
+def test_controls_of_the_writing_direction_are_spelled_out(tmp_path: Path) -> None:
+    made = page_template(page(tmp_path), {"shout": str.upper}).render(title="left \u202eright\u2066 \u05d0")
+    assert "<body>LEFT &lt;U+202E&gt;RIGHT&lt;U+2066&gt; \u05d0</body>" in made
+    assert not {*"\u202e\u2066"} & {*made}
+    assert without_bidi("plain") == "plain"

@@ -98,8 +98,8 @@ class QuestionCard:
 
     about: Group | ScoredQuestion
     full: Embedded
-    positive: Embedded
-    negative: Embedded
+    positive: Embedded | None
+    negative: Embedded | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,12 +249,9 @@ def _cards(
     num_bytes = 0
     for about in wanted:
         found = pictures.of(about.question_id)
-        full, positive, negative = (
-            embed(found.full, FULL_PX, found.boxes),
-            embed(found.positive, VIEW_PX),
-            embed(found.negative, VIEW_PX),
-        )
-        num_bytes += len(full.href) + len(positive.href) + len(negative.href)
+        full = embed(found.full, FULL_PX, found.boxes)
+        positive, negative = (view and embed(view, VIEW_PX) for view in (found.positive, found.negative))
+        num_bytes += sum(len(image.href) for image in (full, positive, negative) if image)
         if num_bytes > MAX_BYTES:
             break
         cards[about] = QuestionCard(about=about, full=full, positive=positive, negative=negative)

@@ -37,8 +37,9 @@ class QuestionPictures:
     full: Image.Image
     boxes: tuple[tuple[int, int, int, int], ...]
     """The evidence: x0, y0, x1, y1 in pixels of `full`."""
-    positive: Image.Image
-    negative: Image.Image
+    positive: Image.Image | None
+    """None for a kind without pixels, as `none` is, and where the question lacks the view."""
+    negative: Image.Image | None
 
 
 class PictureSource:
@@ -57,12 +58,15 @@ class PictureSource:
             where = self._view_set.path
             raise TrainerError(f"{where}: has no question {question_id!r}. Correct view_set in the run's run.json.")
         sample = self._samples[question_id]
-        views = [sample.views[kind][0] for kind in self._kinds]
-        data = self._view_set.view_bytes(views)
-        positive, negative = (decode_image(data[view]) for view in views)
+        positive, negative = (self._first(sample.views.get(kind, ())) for kind in self._kinds)
         full = decode_image(self._view_set.image_bytes([sample.image_id])[sample.image_id])
         boxes = tuple(box.as_tuple() for box in sample.evidence)
         return QuestionPictures(full=full, boxes=boxes, positive=positive, negative=negative)
+
+    def _first(self, view_ids: Sequence[str]) -> Image.Image | None:
+        """Return the first of the views, decoded; None where there is none."""
+        data = self._view_set.view_bytes(view_ids[:1])
+        return next((decode_image(encoded) for encoded in data.values()), None)
 
 
 def gap_scale(groups: Iterable[Group]) -> float:
@@ -103,7 +107,11 @@ def draw_group(group: Group, pictures: QuestionPictures) -> Image.Image:
     captions = {"positive view: shows the evidence": pictures.positive, "negative view: does not": pictures.negative}
     for number, (caption, view) in enumerate(captions.items()):
         x = RIGHT_PX + number * (VIEW_PX[0] + 16)
-        ends.append(_draw_picture(canvas, caption, view, (), x, top))
+        if view is None:
+            draw.text((x, top), f"{caption.partition(':')[0]}: no image", GREY, _font(18))
+            ends.append(top + 30)
+        else:
+            ends.append(_draw_picture(canvas, caption, view, (), x, top))
     y = _draw_legend(draw, max(ends[1:]) + 22, gap_scale([group]))
     for sibling, num in group.distinct[:MOST_ANSWERS]:
         y = _draw_answer(draw, sibling, num, y, gap_scale([group]))

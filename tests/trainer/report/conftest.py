@@ -180,9 +180,18 @@ SUMMARY = {
 
 @pytest.fixture(scope="session")
 def view_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("views")
+    return built(tmp_path_factory.mktemp("views"), RECIPE)
+
+
+@pytest.fixture(scope="session")
+def view_set_with_none(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same with the negative view `none` too, which has no pixels."""
+    return built(tmp_path_factory.mktemp("none"), RECIPE.replace('["off_region"]', '["off_region", "none"]'))
+
+
+def built(folder: Path, recipe: str) -> Path:
     write_demo(folder / "scenes", DemoConfig(num_train=4, num_selection=0, num_test=4, num_relations=1))
-    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "recipe.toml").write_text(recipe, encoding="utf-8")
     build_views(folder / "recipe.toml", folder / "views", BuildOptions(num_threads=1))
     return folder / "views"
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import shutil
 import subprocess
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ from trainer.metrics import METRICS
 from trainer.report.page import CHARTS, accuracy_rows, changes, draw_charts, embed, signed, write_report
 from trainer.report.run_folder import RunFolder, ScoredQuestion
 from viewgen.errors import ShardError
-from viewgen.viewset.shards import ViewSet
+from viewgen.viewset.shards import ViewSet, write_table
 
 if TYPE_CHECKING:
     from tests.trainer.report.conftest import RunMaker
@@ -52,6 +54,20 @@ class Page(HTMLParser):
 
     def with_class(self, name: str) -> list[dict[str, str | None]]:
         return [attrs for _, attrs in self.tags if name in (attrs.get("class") or "").split()]
+
+
+def lack_of_views(view_set: Path, kind: str) -> None:
+    """Take the views of a kind out of a view set, with the reason that none could be made."""
+    manifest = json.loads((view_set / "manifest.json").read_text())
+    for record in manifest["parts"]:
+        number = f"part-{record['part']:05d}.parquet"
+        views = pl.read_parquet(view_set / "views" / number).filter(pl.col("kind") != kind)
+        questions = pl.read_parquet(view_set / "questions" / number)
+        missing = [[{"kind": kind, "reason": "no_room", "message": "no room"}]] * questions.height
+        lists = pl.Series("missing_views", missing, dtype=questions.schema["missing_views"])
+        for table, rows in (("views", views), ("questions", questions.with_columns(lists))):
+            record["files"][table] = asdict(write_table(view_set / table / number, rows))
+    (view_set / "manifest.json").write_text(json.dumps(manifest))
 
 
 def page_of(run: Path) -> Page:
@@ -289,3 +305,43 @@ def test_a_browser_opens_the_page_without_a_complaint(make_run: RunMaker, tmp_pa
     seen = subprocess.run([chromium, *flags, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True)
     assert seen.stdout.count('class="card"') == page.read_text(encoding="utf-8").count('class="card"')
     assert not re.findall(r"CONSOLE.*", seen.stderr)
+
+
+@pytest.mark.fault(31)
+def test_a_run_against_no_negative_view_has_a_page_that_says_so(make_run: RunMaker, view_set_with_none: Path) -> None:
+    make_run.whole(num_steps=3)
+    make_run.facts(view_set=str(view_set_with_none), negative="none")
+    page = page_of(make_run.folder)
+    cards = len(page.with_class("card"))
+    assert cards > 3
+    assert page.text.count("negative: none (no image)") == cards
+    assert page.text.count("positive: crop (no image)") == 0
+
+
+@pytest.mark.fault(31)
+def test_a_question_that_lacks_the_view_is_shown_without_it(make_run: RunMaker, tmp_path: Path) -> None:
+    lacking = shutil.copytree(make_run.view_set, tmp_path / "lacking")
+    make_run.whole(num_steps=3)
+    lack_of_views(lacking, "off_region")
+    make_run.facts(view_set=str(lacking))
+    page = page_of(make_run.folder)
+    assert page.text.count("negative: off_region (no image)") == len(page.with_class("card")) > 3
+
+
+@pytest.mark.fault(31)
+def test_a_question_cannot_turn_its_line_round(make_run: RunMaker) -> None:
+    make_run.facts()
+    make_run.rollouts([1], question="What is on \u202eretsop eht?")
+    page = page_of(make_run.folder)
+    assert "What is on <U+202E>retsop eht?" in page.text
+    assert "\u202e" not in page.html
+
+
+@pytest.mark.fault(14)
+def test_intervals_that_count_by_image_say_so(make_run: RunMaker) -> None:
+    make_run.facts()
+    share = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "num": 40}
+    make_run.summary(before=share | {"images": 8}, after=share | {"images": 8})
+    assert "40 questions about 8 images; intervals count by image." in page_of(make_run.folder).text
+    make_run.summary(before=share | {"images": 40}, after=share | {"images": 40})
+    assert "40 questions." in page_of(make_run.folder).text

@@ -15,6 +15,7 @@ from trainer.report.picture import (
     NEGATIVE_RGB,
     POSITIVE_RGB,
     RIGHT_PX,
+    VIEW_PX,
     PictureSource,
     fit,
     gap_scale,
@@ -101,3 +102,20 @@ def test_small_images_grow_by_whole_multiples_and_large_ones_fill_the_room() -> 
 
 def test_blank_tokens_and_line_ends_can_be_seen() -> None:
     assert [visible(token) for token in ("a b", " ", "\n", "x\n", "")] == ["a b", "␣", "⏎", "x⏎", "∅"]
+
+
+@pytest.mark.fault(31)
+def test_a_run_against_no_negative_view_has_a_picture(
+    make_run: RunMaker, view_set_with_none: Path, tmp_path: Path
+) -> None:
+    make_run.facts()
+    make_run.rollouts([1, 2])
+    whole = np.asarray(Image.open(readme_picture(make_run.folder, tmp_path / "whole.png")))
+    make_run.facts(view_set=str(view_set_with_none), negative="none")
+    picture = np.asarray(Image.open(readme_picture(make_run.folder, tmp_path / "demo.png")))
+    assert picture.shape[1] == whole.shape[1] == 1200
+    left, right = RIGHT_PX, RIGHT_PX + VIEW_PX[0] + 16
+    top = slice(140, 140 + 120)
+    assert (picture[top, left : left + 280] == whole[top, left : left + 280]).all()  # the positive view is where it was
+    assert (picture[top, right : right + 280] == 255).all()
+    assert not (whole[top, right : right + 280] == 255).all()

@@ -224,6 +224,14 @@ def hostile(read_by_models: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
+def turned(read_by_models: Path, tmp_path: Path) -> Path:
+    """Return the same with a control of the writing direction in every question."""
+    copy = Path(shutil.copytree(read_by_models, tmp_path / "turned"))
+    rewrite(copy, "questions", lambda row: {"question": "What is on \u202eretsop eht?", "phrases": []})
+    return copy
+
+
+@pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
     """Return a browser that complains of nothing until the end of the test."""
     if not CHROMIUM:

@@ -347,6 +347,28 @@ def test_marks_download_as_a_file_that_a_build_reads(page: Path, browser: Browse
     }
 
 
+@pytest.mark.fault(31)
+def test_marks_hold_no_formula_and_are_read_back_as_they_were(page: Path, tmp_path: Path, browser: Browser) -> None:
+    browser.open(page)
+    odd = {"=cmd|' /C calc'!A0": "+1", "-2": "@x", "'=3": "'quoted'", "'plain": "", "plain": "a=b"}
+    marked = json.dumps({name: {"verdict": "accept", "note": note} for name, note in odd.items()})
+    browser.run("for (const name in marks) delete marks[name]")
+    text = browser.run(f"(Object.assign(marks, {marked}), asCsv())")
+    cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in {*"=+-@"}]
+    (tmp_path / "marks.csv").write_text(text, encoding="utf-8", newline="")
+    assert {name: review.note for name, review in read_reviews(tmp_path / "marks.csv").items()} == odd
+
+
+@pytest.mark.fault(31)
+def test_no_question_turns_its_line_round(turned: Path, tmp_path: Path, browser: Browser) -> None:
+    write_report(turned, tmp_path / "turned.html")
+    browser.open(tmp_path / "turned.html")
+    shown = browser.run("document.getElementById('list').textContent")
+    assert "What is on <U+202E>retsop eht?" in shown
+    assert "\u202e" not in shown
+
+
 def test_marks_stay_when_the_page_is_opened_again_and_can_be_filtered(page: Path, browser: Browser) -> None:
     browser.open(page)
     browser.press("x")
