@@ -31,6 +31,7 @@ min_margin = 6.5
 pad_ratio = 1.0
 min_side_px = 48
 [views]
+negative = ["off_region", "off_region_downsampled", "masked", "shuffled_patches"]
 grid_px = 16
 patch_px = 16
 """

@@ -78,7 +78,12 @@ def clip(box: Box, width: int, height: int) -> Box | None:
 
     clip(Box(-5, 0, 5, 10), 8, 8)    # Box(0, 0, 5, 8)
     """
-    x0, y0, x1, y1 = max(box.x0, 0), max(box.y0, 0), min(box.x1, width), min(box.y1, height)
+    return clip_to(box, Box(0, 0, width, height))
+
+
+def clip_to(box: Box, outer: Box) -> Box | None:
+    """Return the part of a box that lies in another; None where they do not overlap."""
+    x0, y0, x1, y1 = max(box.x0, outer.x0), max(box.y0, outer.y0), min(box.x1, outer.x1), min(box.y1, outer.y1)
     return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 

@@ -101,6 +101,8 @@ class Audit:
     """Variance of the Laplacian of its grey levels (0 to 255), in levels squared."""
     sharpness_ratio: float
     """Over the positive's; 1 for the positive itself."""
+    contrast: int
+    """Span of the levels of its three channels, without the lowest and the highest hundredth, 0 to 255."""
     same_size: bool
     """As many pixels, in width and in height, as the positive."""
     same_encoding: bool

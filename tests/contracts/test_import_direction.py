@@ -15,7 +15,7 @@ VIEWGEN = """
     errors settings setting_docs progress files locks boxes records decode geometry pages commands
     viewset/     schema manifest shards tables card
     source/      images recipe reviews demo
-    phrases/     config lexicon words lead given rules answers chat local spacy
+    phrases/     config lexicon words names lead given rules answers chat local spacy
     detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers
     retrieval/   openclip tiles retriever
     grounding/   regions evidence

@@ -31,6 +31,7 @@ pad_ratio = 1.0
 min_side_px = 16
 
 [views]
+negative = ["off_region", "off_region_downsampled", "masked", "shuffled_patches"]
 patch_px = 8
 
 # A plain sign stays itself when its patches are shuffled, which the audit would reject.

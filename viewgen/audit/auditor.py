@@ -17,6 +17,7 @@ from PIL import Image
 from viewgen.audit.flags import AuditConfig, findings
 from viewgen.audit.measures import (
     HASH_BITS,
+    contrast,
     detail_kept,
     edges_kept,
     encoding,
@@ -24,9 +25,10 @@ from viewgen.audit.measures import (
     hash_distance,
     perceptual_hash,
     sharpness,
+    shown_anywhere,
 )
 from viewgen.audit.readings import ImagePhrase, ImagePhrases, best_scores, image_name, phrase_logits
-from viewgen.boxes import Box, containment, iou
+from viewgen.boxes import Box, clip_to, containment, iou
 from viewgen.decode import decode_image
 from viewgen.detectors import Detector
 from viewgen.records import Audit, Evidence, QuestionRecord, Rejection, View
@@ -75,6 +77,7 @@ class _Look:
     place: Box
     grey: UInt8[np.ndarray, "H W"] | None
     sharpness: float = 0.0
+    contrast: int = 0
     hash: int | None = None
 
     def part(self, box: Box) -> UInt8[np.ndarray, "h w"] | None:
@@ -90,7 +93,7 @@ def _look(view: View) -> _Look:
     if shown is None:
         return _Look(view, _place(view), None)
     grey = grey_levels(shown)
-    return _Look(view, _place(view), grey, sharpness(grey), perceptual_hash(grey))
+    return _Look(view, _place(view), grey, sharpness(grey), contrast(shown), perceptual_hash(grey))
 
 
 def _place(view: View) -> Box:
@@ -114,6 +117,7 @@ def _audit(look: _Look, base: _Look, evidence: Evidence, originals: Sequence[_Lo
         sharpness=look.sharpness,
         # Rounding to whole levels alone makes about 1.7 levels squared: below 1, two images are equally flat.
         sharpness_ratio=max(look.sharpness, 1.0) / max(base.sharpness, 1.0),
+        contrast=look.contrast,
         same_size=(look.view.width_px, look.view.height_px) == (base.view.width_px, base.view.height_px),
         same_encoding=_encoding(look.view) == _encoding(base.view),
         hash_distance=HASH_BITS if look.hash is None or base.hash is None else hash_distance(look.hash, base.hash),
@@ -143,7 +147,16 @@ def _share(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float
     before = _before(look.place, originals)
     if shown != "detail" or before is None or look.grey is None or before.shape != look.grey.shape:
         return share
-    return share * detail_kept(before, look.grey)
+    in_place = share * detail_kept(before, look.grey)
+    return max(in_place, _moved(look, evidence, originals)) if _kind(look.view).moves_pixels else in_place
+
+
+def _moved(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float:
+    """Return the largest share of a region's edges that the view shows at any place."""
+    assert look.grey is not None, "a view that shows nothing moves no pixels"
+    regions = [clip_to(region.box, look.place) for region in evidence.regions]
+    parts = [_before(box, originals) for box in dict.fromkeys(regions) if box]
+    return max((shown_anywhere(part, look.grey) for part in parts if part is not None), default=0.0)
 
 
 def _unmasked(look: _Look, box: Box, originals: Sequence[_Look]) -> float:

@@ -22,6 +22,8 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "model.",
         "positive_lacks_evidence": "A positive that shows too little of an evidence box, or in which the detector "
         "finds no phrase.",
+        "positive_is_blank": "A positive that shows next to nothing: the levels of its channels span fewer than "
+        "`min_contrast`.",
         "duplicate": "A negative whose perceptual hash equals the positive's.",
         "near_duplicate": "A negative whose perceptual hash differs from the positive's by at most "
         "`max_hash_distance` bits.",
@@ -60,6 +62,9 @@ class AuditConfig:
     """Least share of an evidence box that a positive shows, 0 to 1. Ours."""
     min_positive_score: Annotated[float, Range(ge=0, le=1)] = 0.35
     """Least score of a phrase in a positive when a detector reads it, 0 to 1. Grounding DINO's usual box threshold."""
+    min_contrast: Annotated[int, Range(ge=0, le=255, unit="levels")] = 16
+    """Least span of the levels of a positive's channels, without the lowest and the highest hundredth, 0 to 255. Ours:
+    12-bit levels read as 16-bit ones span 15, and nobody sees them."""
     max_hash_distance: Annotated[int, Range(ge=0, le=64, unit="bits")] = 8
     """Negatives of other places or things within so many of 64 bits are near duplicates, 0 to 64. Ours: a copy at two
     thirds of the resolution mostly differs by less, another place of the same picture by 10 and more, usually by 30."""
@@ -89,7 +94,7 @@ def findings(audit: Audit, role: str, kind: str, config: AuditConfig) -> dict[st
     """Return each flag with the numbers that raise it and their limits, for reading."""
     made_as = KINDS.get(kind, _UNKNOWN)
     if role == "positive":
-        found = {"positive_lacks_evidence": _lacks(audit, made_as, config)}
+        found = {"positive_lacks_evidence": _lacks(audit, made_as, config), "positive_is_blank": _blank(audit, config)}
     else:
         found = {"leaks_evidence": _leaks(audit, made_as, config)} | _copies(audit, config) | _differs(audit, config)
     return {flag: ", ".join(found[flag]) for flag in FLAGS if found.get(flag) and flag in made_as.flags}
@@ -101,6 +106,11 @@ def _lacks(audit: Audit, kind: Kind, config: AuditConfig) -> list[str]:
         "detector_score": _below("detector_score", audit.detector_score, config.min_positive_score),
     }
     return [said for name in kind.judged_by for said in found.get(name, ())]
+
+
+def _blank(audit: Audit, config: AuditConfig) -> list[str]:
+    is_blank = audit.contrast < config.min_contrast
+    return [f"contrast {audit.contrast} below {config.min_contrast}"] if is_blank else []
 
 
 def _leaks(audit: Audit, kind: Kind, config: AuditConfig) -> list[str]:

@@ -18,6 +18,8 @@ _THUMB_PX = 32
 _NUM_FREQUENCIES = 11
 _NOISE = 8.0
 """Orthonormal DCT coefficients of a thumbnail below this count as 0: waves of half a level, as from rounding."""
+_NUM_PLACES = 16
+"""Places whose pixels are compared when a part is looked for in a view."""
 _BAND_PIXELS = 1 << 17
 """Pixels per step: few enough for a processor's cache."""
 
@@ -72,6 +74,64 @@ def edges_kept(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"]
         num_edges += int(np.count_nonzero(edge))
         num_kept += int(np.count_nonzero(edge & (old == new)))
     return num_kept / num_edges if num_edges else 0.0
+
+
+def shown_anywhere(part: UInt8[np.ndarray, "h w"], view: UInt8[np.ndarray, "H W"]) -> float:
+    """Return the largest share of the edges of `part`, by height, that some place of the view shows unchanged, 0 to 1;
+    0 for a flat part and for one that is larger than the view.
+
+    The places compared are those where levels correlate most with the part's, of all there are."""
+    height, width = part.shape
+    if height > view.shape[0] or width > view.shape[1]:
+        return 0.0
+    steps = _steps(part)
+    total = sum(int(np.abs(step).sum()) for step in steps)
+    if not total:
+        return 0.0
+    best = 0
+    for y, x in _likeliest_places(part, view):
+        found = _steps(view[y : y + height, x : x + width])
+        kept = sum(int(np.abs(old[old == new]).sum()) for old, new in zip(steps, found, strict=True))
+        best = max(best, kept)
+    return best / total
+
+
+def _steps(grey: UInt8[np.ndarray, "h w"]) -> tuple[Int[np.ndarray, "rows w"], Int[np.ndarray, "h columns"]]:
+    """Return the differences of neighbouring levels, down and across."""
+    levels = grey.astype(np.int16)
+    return np.diff(levels, axis=0), np.diff(levels, axis=1)
+
+
+def _likeliest_places(part: UInt8[np.ndarray, "h w"], view: UInt8[np.ndarray, "H W"]) -> list[tuple[int, int]]:
+    """Return the places (y, x) of the view where its levels correlate most with the part's, by the Fourier transform."""
+    height, width = part.shape
+    wanted = part - part.mean()
+    size = view.shape[0], view.shape[1]
+    levels = view - view.mean()
+    products = np.fft.irfft2(np.fft.rfft2(levels) * np.conj(np.fft.rfft2(wanted, size)), size)
+    inner = slice(0, size[0] - height + 1), slice(0, size[1] - width + 1)
+    sums, squares = _window_sums(levels, height, width), _window_sums(levels * levels, height, width)
+    spread = np.maximum(squares - sums * sums / (height * width), 1.0)  # flat places hold no edge
+    likeness = products[inner] / np.sqrt(spread)
+    num = min(_NUM_PLACES, likeness.size)
+    places = np.argpartition(-likeness, num - 1, axis=None)[:num]
+    return [(int(place) // likeness.shape[1], int(place) % likeness.shape[1]) for place in places]
+
+
+def _window_sums(values: Float[np.ndarray, "H W"], height: int, width: int) -> Float[np.ndarray, "rows columns"]:
+    """Return the sum over the window of height x width that begins at each place."""
+    total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    return total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+
+
+def contrast(image: Image.Image) -> int:
+    """Return the span of the levels of all three channels, without the lowest and the highest hundredth, 0 to 255.
+
+    A plain red sign spans red to green and blue; white, grey and nearly black images span nothing."""
+    levels = np.asarray(image)
+    counts = np.bincount(levels.ravel(), minlength=256).cumsum()
+    edge = levels.size // 100
+    return int(np.searchsorted(counts, levels.size - edge)) - int(np.searchsorted(counts, edge, side="right"))
 
 
 def _laplacian(grey: UInt8[np.ndarray, "H W"]) -> Float[np.ndarray, " inner"]:

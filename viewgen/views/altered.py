@@ -15,22 +15,34 @@ import numpy as np
 from PIL import Image
 
 from viewgen.boxes import Box, grow
-from viewgen.records import Rejection
+from viewgen.records import QuestionRecord, Rejection
 from viewgen.views import degrade
 from viewgen.views.degrade import Fill, Schedule
-from viewgen.views.kinds import DIFFERS, LEAKS, Cut, Kind, any_free_box, register, rejected
+from viewgen.views.kinds import DIFFERS, LEAKS, Cut, Kind, Params, any_free_box, register, rejected
 from viewgen.views.negatives import no_room
+from viewgen.views.positives import own_regions
 
+PATCHES_ACROSS = 3
+"""Patches along the shorter side of a region, at least: one patch shows a ninth of it."""
+MIN_PATCH_PX = 2
 NUM_TRIES = 20
 """Draws of mask_random for several boxes before it rejects with no_room."""
 
 
 def shuffled_patches(
-    image: Image.Image, evidence: Sequence[Box], target: Box, stream: np.random.Generator, *, patch_px: int
+    image: Image.Image,
+    evidence: Sequence[Box],
+    target: Box,
+    stream: np.random.Generator,
+    *,
+    patch_px: int,
+    max_patch_px: int | None = None,
 ) -> Cut | Rejection:
-    """Exchange square patches of patch_px within the positive: equal colours, no shapes.
+    """Exchange square patches within the positive, of patch_px or, where that is less, of max_patch_px: equal colours,
+    no shapes.
 
     A strip that is too narrow for a patch, right and below, stays. Rejects with too_few_patches below two."""
+    patch_px = min(patch_px, max_patch_px or patch_px)
     num = (target.height // patch_px) * (target.width // patch_px)
     if num < 2:
         found = f"a crop of {target.width} x {target.height} px holds {num} patches of {patch_px} px"
@@ -113,6 +125,12 @@ def noised(
     return Cut(degrade.add_noise(image.crop(target.as_tuple()), stream, step, schedule), target)
 
 
+def _patch_side(image: Image.Image, record: QuestionRecord, number: int, target: Box) -> Params:
+    """Return a side of patches that cuts every region of the evidence, at most the setting's (_make joins the two)."""
+    sides = [min(region.box.width, region.box.height) for region in own_regions(record.found_evidence, number)]
+    return {"max_patch_px": max(MIN_PATCH_PX, min(sides) // PATCHES_ACROSS)} if sides else {}
+
+
 def _covered(image: Image.Image, boxes: Sequence[Box], fill: Fill, stream: np.random.Generator) -> Image.Image:
     covered = image.copy()
     for box in boxes:
@@ -141,9 +159,13 @@ register(
         name="shuffled_patches",
         role="negative",
         make=shuffled_patches,
-        about="The positive's own pixels in square patches of `patch_px` that change places: equal colours, no shapes. "
-        "Colours are much of what a retrieval model goes by, so a leak shows in detail that is left, or to the detector.",
+        about="The positive's own pixels in square patches that change places: equal colours, no shapes. A patch is "
+        "`patch_px` wide, or a third of the shorter side of the smallest region of the evidence where that is less "
+        "(`max_patch_px` in the row's params): nothing that is asked for fits into one. Colours are much of what a "
+        "retrieval model goes by, so a leak shows in detail that is left at any place of the view, or to the detector.",
         settings={"patch_px": "patch_px"},
+        inputs=_patch_side,
+        moves_pixels=True,
         shown="detail",
         judged_by=("evidence_overlap", "detector_score"),
         flags=(*LEAKS, *DIFFERS),
@@ -153,7 +175,8 @@ register(
         role="negative",
         make=masked,
         about="The full image with every evidence box filled (`mask_fill`, `mask_grow_ratio`). A leak shows in edges "
-        "that the mask leaves, or to the models.",
+        "that the mask leaves, or to the models. As large as the full image, stored without loss: some 11 MB at 12 "
+        "megapixels for each question, so it is not made unless it is named.",
         settings={"fill": "mask_fill", "grow_ratio": "mask_grow_ratio"},
         is_single=True,
         shown="edges",

@@ -35,9 +35,10 @@ class ViewsConfig:
     positive: tuple[str, ...] = ("crop",)
     """Kinds that show the evidence: crop, crop_exact, full; and random_crop, for comparison. Negatives are as large as
     the first, where that is crop or crop_exact."""
-    negative: tuple[str, ...] = ("off_region", "off_region_downsampled", "masked", "shuffled_patches")
+    negative: tuple[str, ...] = ("off_region", "off_region_downsampled", "shuffled_patches")
     """Kinds that do not: off_region, off_region_downsampled, same_class, hard_off_region, shuffled_patches, swapped,
-    masked, mask_random, downsampled, pixelated, blurred, noised, blank, none."""
+    masked, mask_random, downsampled, pixelated, blurred, noised, blank, none. Ours: masked and mask_random are as large
+    as the full image, some 11 MB at 12 megapixels for each question, so they are made only where they are named."""
     fallback: tuple[str, ...] = ()
     """Kinds tried, in this order, where one cannot be made; each stands in for kinds of its own role, and the row says
     so. Ours: none, since a stand-in differs from the positive in another way than the rest of its kind."""

@@ -1,5 +1,5 @@
 """Choose, for each question, the donor whose positive crop becomes its `swapped` negative: a question about another image
-with no phrase in common. Pure.
+no phrase of which may name the same. Pure.
 Leaves out: embedding crops (retrieval/retriever.py), cutting the swapped view (negatives.py).
 
 N candidates   D dimensions   K nearest candidates"""
@@ -14,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, UInt64
+
+from viewgen.phrases.names import may_name_the_same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,12 +39,11 @@ def choose_donors(
     decimals; of equals the first by question_id; every candidate must have a vector. The order of the candidates changes
     nothing, and without one candidate only the questions that took its crop get another donor."""
     ordered = sorted(candidates, key=lambda candidate: candidate.question_id)
-    things = [frozenset(phrase.casefold() for phrase in candidate.phrases) for candidate in ordered]
     chosen: dict[str, str] = {}
     for number, order_N in enumerate(_orders(ordered, seed, how)):
         for other in order_N:
             is_other_image = other >= 0 and ordered[other].image_id != ordered[number].image_id
-            if is_other_image and things[other].isdisjoint(things[number]):
+            if is_other_image and not may_name_the_same(ordered[other].phrases, ordered[number].phrases):
                 chosen[ordered[number].question_id] = ordered[other].question_id
                 break
     return chosen

@@ -27,7 +27,7 @@ Shown = Literal["area", "edges", "detail", "nothing"]
 LEAKS = ("leaks_evidence",)
 COPIES = ("duplicate", "near_duplicate")
 DIFFERS = ("sharpness_differs", "size_differs", "encoding_differs")
-LACKS = ("positive_lacks_evidence",)
+LACKS = ("positive_lacks_evidence", "positive_is_blank")
 MODELS_AND_PLACE = ("evidence_overlap", "detector_score", "similarity_margin")
 """Numbers of the audit that show a leak in a view of another place: where it was cut, and what models see in it."""
 
@@ -74,6 +74,8 @@ class Kind:
     """The target is the whole evidence box even where the first positive is crop_exact."""
     is_plain: bool = False
     """The pixels are those of the image: other views of the question can be compared with them in place."""
+    moves_pixels: bool = False
+    """Pixels stand at other places than in the image: the evidence is looked for anywhere in the view."""
     shows_evidence_alone: bool = False
     """A cut around the evidence: the positive that negatives are compared with, where there is one."""
     shown: Shown = "area"

@@ -161,7 +161,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             evidence_overlap=Column(
                 type=_REAL,
                 unit="0..1",
-                meaning="Largest share of an evidence box that the view shows: of its area; where it is masked, of its edges; where it is shuffled or degraded, of its fine detail.",
+                meaning="Largest share of an evidence box that the view shows: of its area; where it is masked, of its edges; where it is degraded, of its fine detail; where it is shuffled, also of the edges of a region, at any place of the view.",
             ),
             evidence_iou=Column(type=_REAL, unit="0..1", meaning="Largest IoU of the view's box with an evidence box."),
             sharpness=Column(
@@ -170,6 +170,12 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             sharpness_ratio=Column(
                 type=_REAL,
                 meaning="Its `sharpness` over that of the positive view of the same evidence box; values below 1 count as 1.",
+            ),
+            contrast=Column(
+                type=_INT,
+                unit="levels",
+                nullable=True,
+                meaning="Span of the levels of its three channels (0 to 255), without the lowest and the highest hundredth; 0 for `none`.",
             ),
             same_size=Column(type=pl.Boolean(), meaning="As wide and as high as the positive view."),
             same_encoding=Column(

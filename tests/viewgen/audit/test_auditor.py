@@ -22,6 +22,7 @@ from viewgen.detectors import Ask, ScoredBox
 from viewgen.records import Audit, Evidence, Phrase, Question, QuestionRecord, Region, Rejection, View
 from viewgen.retrieval.retriever import RetrievalConfig, Retriever
 from viewgen.source.demo import DemoConfig, Scene, draw_scene, scene_stream
+from viewgen.views.cutting import ViewsConfig, cut_views
 from viewgen.views.degrade import shuffle
 
 BOX = Box(40, 40, 80, 60)
@@ -423,3 +424,76 @@ def test_the_best_of_all_phrases_counts() -> None:
     picture = red(0.5)
     key = (image_name(picture), ("the blue van", "the red car"))
     assert best_scores(ReddestPixels(), {key: picture}) == {key: 0.5}
+
+
+# ---- evidence that is moved
+
+
+def scene_with(size_px: int, seed: int) -> tuple[Image.Image, Box]:
+    """Draw a thing of noise on a smooth ground."""
+    stream = np.random.default_rng(seed)
+    rough = Image.fromarray(stream.integers(60, 200, (8, 8, 3), dtype=np.uint8))
+    image = rough.resize((320, 320), Image.Resampling.BICUBIC)
+    x0, y0 = (int(edge) for edge in stream.integers(100, 200, 2))
+    thing = Image.fromarray(stream.integers(0, 256, (size_px, size_px, 3), dtype=np.uint8))
+    image.paste(thing, (x0, y0))
+    return image, Box(x0, y0, x0 + size_px, y0 + size_px)
+
+
+def region(box: Box) -> Region:
+    return Region(phrase="the thing", box=box, source="annotated", score=1.0, rank=0)
+
+
+def shows_whole(thing: np.ndarray, shown: np.ndarray) -> bool:
+    """Look at every place."""
+    height, width = thing.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(shown[:, :, 0], (height, width))
+    return bool((windows == thing[:, :, 0]).all(axis=(2, 3)).any())
+
+
+@pytest.mark.fault(4)
+@pytest.mark.parametrize("size_px", [8, 20])
+def test_no_shuffled_view_shows_a_small_thing_whole(size_px: int) -> None:
+    num_whole = 0
+    for seed in range(40):
+        image, box = scene_with(size_px, seed)
+        target = Box(box.x0 - 92, box.y0 - 92, box.x0 + 132, box.y0 + 132)
+        evidence = Evidence(boxes=(target,), regions=(region(box),))
+        asked = Question(question_id=str(seed), image_path="", text="")
+        record = QuestionRecord(question=asked, image_id="i", evidence=evidence)
+        positive, negative = cut_views(image, record, 0, ViewsConfig(negative=("shuffled_patches",))).views
+        assert negative.params["max_patch_px"] == size_px // 3
+        thing = np.asarray(image.crop(box.as_tuple()))
+        num_whole += shows_whole(thing, np.asarray(negative.pixels))
+        shown = evidence_overlap(negative, evidence, [positive])
+        assert shown < 0.3, "and the audit does not see what is not there"
+    assert num_whole == 0
+
+
+@pytest.mark.fault(4)
+def test_the_audit_finds_moved_evidence_that_a_large_patch_holds() -> None:
+    """Patches of 28 px, as if the evidence had no region to go by: the audit says of each view what is so."""
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(40):
+        image, box = scene_with(8, seed)
+        left, upper = box.x0 - 84 - seed % 28, box.y0 - 70 - seed % 14
+        target = Box(left, upper, left + 224, upper + 224)
+        evidence = Evidence(boxes=(target,), regions=(region(box),))
+        crop = cut(image, "crop", target)
+        moved = shuffle(image.crop(target.as_tuple()), np.random.default_rng(seed), 28)
+        thing = np.asarray(image.crop(box.as_tuple()))
+        share = evidence_overlap(view("shuffled_patches", moved, target), evidence, [crop])
+        found[shows_whole(thing, np.asarray(moved))].append(share)
+    assert len(found[True]) > 10
+    assert min(found[True]) > 0.999
+    assert len(found[False]) > 10
+    assert max(found[False]) < 0.95
+
+
+@pytest.mark.fault(33)
+def test_a_white_positive_has_no_contrast() -> None:
+    image, box = scene_with(20, 0)
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    shown, blank = (audits(cut(each, "crop", box))[0] for each in (image, white))
+    assert shown.contrast > 100
+    assert blank.contrast == 0

@@ -18,6 +18,7 @@ CLEAN = Audit(
     evidence_iou=0.0,
     sharpness=100.0,
     sharpness_ratio=1.0,
+    contrast=100,
     same_size=True,
     same_encoding=True,
     hash_distance=30,
@@ -143,7 +144,7 @@ def test_a_flag_that_does_not_exist_is_answered_with_the_nearest() -> None:
         SettingsError, match=r"recipe\.toml: reject is \['leak_evidence'\]; .*Did you mean 'leaks_evidence'\?"
     ):
         settings_from({"reject": ["leak_evidence"]}, AuditConfig, "recipe.toml")
-    with pytest.raises(SettingsError, match="a list of leaks_evidence, positive_lacks_evidence, duplicate"):
+    with pytest.raises(SettingsError, match="a list of leaks_evidence, positive_lacks_evidence, positive_is_blank"):
         settings_from({"reject": ["xyz"]}, AuditConfig, "recipe.toml")
 
 
@@ -169,3 +170,19 @@ def test_a_threshold_out_of_range_is_refused(setting: str, value: float, expecte
 def test_an_unknown_setting_is_answered_with_the_nearest() -> None:
     with pytest.raises(SettingsError, match=r"'max_overlaps'. Did you mean 'max_overlap'\?"):
         settings_from({"max_overlaps": 0.5}, AuditConfig, "recipe.toml")
+
+
+@pytest.mark.fault(33)
+def test_a_positive_that_shows_next_to_nothing_is_blank_and_a_negative_may_be() -> None:
+    def raised_on(role: str, contrast: int) -> tuple[str, ...]:
+        return flags(
+            replace(CLEAN, evidence_overlap=1.0, detector_score=0.9, contrast=contrast), role, "crop", AuditConfig()
+        )
+
+    assert raised_on("positive", 16) == ()
+    assert raised_on("positive", 15) == ("positive_is_blank",)
+    seen = replace(CLEAN, evidence_overlap=1.0, detector_score=0.9, contrast=0)
+    why = findings(seen, "positive", "crop", AuditConfig(min_contrast=3))
+    assert why == {"positive_is_blank": "contrast 0 below 3"}
+    blank = flags(replace(CLEAN, contrast=0), "negative", "off_region", AuditConfig())
+    assert "positive_is_blank" not in blank

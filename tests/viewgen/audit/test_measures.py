@@ -10,6 +10,7 @@ from PIL import Image
 
 from viewgen.audit.measures import (
     HASH_BITS,
+    contrast,
     detail_kept,
     edges_kept,
     encoding,
@@ -17,6 +18,7 @@ from viewgen.audit.measures import (
     hash_distance,
     perceptual_hash,
     sharpness,
+    shown_anywhere,
 )
 from viewgen.decode import encode_png
 
@@ -178,3 +180,52 @@ def test_png_of_another_depth_or_colour_type_differs() -> None:
 
 def test_a_jpeg_that_ends_early_is_read_as_far_as_it_goes() -> None:
     assert encoding(saved("JPEG")[:30])[0] == "JPEG"
+
+
+@pytest.mark.fault(4)
+@pytest.mark.parametrize("size", [2, 3, 8, 20, 31])
+def test_a_part_is_found_wherever_it_stands(size: int) -> None:
+    view = np.random.default_rng(size).integers(0, 256, (48, 40), dtype=np.uint8)
+    part = np.random.default_rng(99).integers(0, 256, (size, size), dtype=np.uint8)
+    assert shown_anywhere(part, view) < (0.5 if size > 3 else 1.0)
+    for y, x in ((0, 0), (48 - size, 40 - size), (5, 7)):
+        holding = view.copy()
+        holding[y : y + size, x : x + size] = part
+        assert shown_anywhere(part, holding) == 1.0
+
+
+@pytest.mark.fault(4)
+def test_half_of_a_part_is_half_of_its_edges() -> None:
+    part = np.random.default_rng(5).integers(0, 256, (20, 20), dtype=np.uint8)
+    holding = np.full((64, 64), 100, dtype=np.uint8)
+    holding[10:20, 30:50] = part[:10]
+    assert shown_anywhere(part, holding) == pytest.approx(0.48, abs=0.06)
+
+
+@pytest.mark.fault(4)
+def test_a_flat_part_and_one_that_does_not_fit_are_found_nowhere() -> None:
+    view = np.random.default_rng(1).integers(0, 256, (16, 16), dtype=np.uint8)
+    assert shown_anywhere(np.full((4, 4), 7, dtype=np.uint8), view) == 0.0
+    assert shown_anywhere(np.random.default_rng(2).integers(0, 256, (17, 3), dtype=np.uint8), view) == 0.0
+    assert shown_anywhere(view[3:7, 2:9], np.full((16, 16), 7, dtype=np.uint8)) == 0.0
+
+
+@pytest.mark.fault(33)
+def test_contrast_leaves_out_the_lowest_and_the_highest_hundredth() -> None:
+    def contrast_of(levels: np.ndarray) -> int:
+        return contrast(Image.fromarray(np.repeat(levels[:, :, None], 3, axis=2)))
+
+    assert contrast_of(np.full((10, 10), 255, dtype=np.uint8)) == 0
+    assert contrast_of(np.arange(256, dtype=np.uint8).reshape(16, 16)) == 251
+    specks = np.full((100, 100), 50, dtype=np.uint8)
+    specks[0, :100] = 255
+    assert contrast_of(specks) == 0
+    specks[1, 0] = 255
+    assert contrast_of(specks) == 205
+    assert contrast_of(np.array([[3, 9]], dtype=np.uint8)) == 6
+
+
+@pytest.mark.fault(33)
+def test_a_plain_colour_has_contrast_and_plain_grey_has_none() -> None:
+    assert contrast(Image.new("RGB", (9, 9), (200, 30, 40))) == 170
+    assert contrast(Image.new("RGB", (9, 9), (90, 90, 90))) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,7 +179,7 @@ def test_a_path_that_no_file_can_have_rejects_its_question_alone(source: Source,
 
 def test_a_question_without_a_phrase_is_rejected_by_that_stage(source: Source, tmp_path: Path) -> None:
     held = source.rows()
-    held[0]["question"] = "Hm?"
+    held[0] |= {"question": "Hm?", "boxes": []}
     source.write_rows(held)
     build(source, tmp_path / "views")
     assert ("0-sign", "phrases", "no_phrase") in rejects(tmp_path / "views")
@@ -478,7 +479,7 @@ def test_what_the_audit_rejects_is_counted_and_a_reviewer_can_keep_it(source: So
 
 
 def test_a_kind_that_needs_a_model_says_so_when_there_is_none(source: Source, tmp_path: Path) -> None:
-    recipe = source.recipe.read_text().replace("[views]", '[views]\nnegative = ["hard_off_region"]')
+    recipe = re.sub("negative = .*", 'negative = ["hard_off_region"]', source.recipe.read_text())
     source.recipe.write_text(f'{recipe}\n[retrieval]\nmodel = "local-dir:{tmp_path}/none"\n')
     with pytest.raises(ModelError) as error:
         build(source, tmp_path / "views")

@@ -105,9 +105,13 @@ def test_a_question_gets_each_kind_once_positives_first(image: Image.Image) -> N
     assert made == [*(("positive", kind) for kind in POSITIVES), *(("negative", kind) for kind in NEGATIVES)]
 
 
-def test_without_settings_there_are_one_positive_and_four_negatives(image: Image.Image) -> None:
-    kinds = [view.kind for view in views_of(image, ONE)]
-    assert kinds == ["crop", "off_region", "off_region_downsampled", "masked", "shuffled_patches"]
+@pytest.mark.fault(34)
+def test_without_settings_there_are_one_positive_and_three_negatives_none_as_large_as_the_image(
+    image: Image.Image,
+) -> None:
+    views = views_of(image, ONE)
+    assert [view.kind for view in views] == ["crop", "off_region", "off_region_downsampled", "shuffled_patches"]
+    assert all((view.width_px, view.height_px) != image.size for view in views)
 
 
 @pytest.mark.parametrize("kind", [*POSITIVES, *NEGATIVES])
@@ -251,7 +255,7 @@ def test_every_setting_of_a_kind_is_in_its_row(image: Image.Image) -> None:
         "off_region_downsampled": {"grid_px": 4, "factor": 1.5},
         "same_class": {"instance": "150,30,170,50"},
         "hard_off_region": {"tile": "200,100,232,132"},
-        "shuffled_patches": {"patch_px": 8},
+        "shuffled_patches": {"patch_px": 8, "max_patch_px": 10},
         "swapped": {"fit": "resize", "donor": "d", "donor_box": "10,20,50,40"},
         "masked": {"fill": "noise", "grow_ratio": 1.25},
         "mask_random": {"fill": "noise", "grow_ratio": 1.25},
@@ -325,7 +329,8 @@ def test_no_negative_that_is_cut_off_the_evidence_touches_any_of_it(image: Image
 
 
 def test_overlap_is_one_for_the_positive_and_none_for_off_region_and_mask(image: Image.Image) -> None:
-    overlaps = {view.kind: evidence_overlap(view, ONE) for view in views_of(image, ONE)}
+    config = replace(CONFIG, negative=("off_region", "off_region_downsampled", "masked", "shuffled_patches"))
+    overlaps = {view.kind: evidence_overlap(view, ONE) for view in views_of(image, ONE, config=config)}
     expected = {"crop": 1.0, "off_region": 0.0, "off_region_downsampled": 0.0, "masked": 0.0, "shuffled_patches": 1.0}
     assert overlaps == expected
 

@@ -108,3 +108,17 @@ def test_the_nearest_pictures_are_of_other_images() -> None:
     found = nearest(vector_ND, ["a", "a", "b", "c"], 2)
     assert found.tolist() == [[2, 3], [2, 3], [0, 1], [2, 0]]
     assert nearest(vector_ND[:2], ["a", "b"], 2).tolist() == [[1, -1], [0, -1]]
+
+
+@pytest.mark.fault(5)
+@pytest.mark.parametrize("how", ["random", "nearest"])
+def test_a_donor_names_nothing_that_is_asked_for(how: str) -> None:
+    candidates = [
+        candidate("a", "1", "a red circle", vector=(1.0, 0.0)),
+        candidate("b", "2", "the red circle", vector=(1.0, 0.0)),
+        candidate("c", "3", "Circles", vector=(1.0, 0.0)),
+        candidate("d", "4", "the blue square", vector=(0.0, 1.0)),
+    ]
+    chosen = choose_donors(candidates, 0, how)  # type: ignore[arg-type]
+    assert {name: chosen[name] for name in "abc"} == dict.fromkeys("abc", "d")
+    assert chosen["d"] in {*"abc"}

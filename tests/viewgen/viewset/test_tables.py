@@ -26,6 +26,7 @@ AUDIT = Audit(
     evidence_iou=0.125,
     sharpness=12.5,
     sharpness_ratio=0.5,
+    contrast=100,
     same_size=True,
     same_encoding=True,
     hash_distance=9,
