@@ -21,10 +21,11 @@ from transformers import PreTrainedModel, Qwen3VLConfig, Qwen3VLForConditionalGe
 
 from trainer.batches import Batch
 from trainer.engine.families import family_of, model_features
+from trainer.engine.head import head
 from trainer.engine.load import Loaded, ModelConfig, frozen_copy, load
 from trainer.engine.logprobs import token_terms
 from trainer.engine.models import Reader, Student, Teacher
-from trainer.engine.prefix import branch, head
+from trainer.engine.prefix import branch
 from trainer.engine.prompts import Processor, Prompt, PromptConfig, process_images, write_prompt
 from trainer.loss import Denominators, LossConfig, StudentTerms, distill_loss
 from trainer.rollouts import Rollouts

@@ -41,7 +41,8 @@ from transformers import (
 )
 
 from trainer.engine.families import ImageFeatures, encode_images
-from trainer.engine.prefix import Segment, branch, extend, head
+from trainer.engine.head import head
+from trainer.engine.prefix import Segment, branch, extend
 from trainer.engine.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, stack_pixels, write_prompt
 from viewgen.boxes import Box
 from viewgen.source.demo import (

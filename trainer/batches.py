@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import ConfigDict
 
-from trainer.engine.prompts import Pixels, Processor, Prompt, PromptConfig, process_images, write_prompt
+from trainer.engine.prompts import Pixels, Processor, Prompt, PromptConfig, process_image, write_prompt
 from trainer.errors import DataError
 from viewgen.decode import decode_image
 from viewgen.errors import ViewgenError
@@ -79,7 +79,12 @@ class PromptWriter:
                 images[name] = decode_image(encoded)
             except ViewgenError as refusal:
                 broken[name] = f"image {name!r} of {self._views.path} cannot be used: {refusal}"
-        pixels = dict(zip(images, process_images(self._processor, list(images.values())), strict=True))
+        pixels = {}
+        for name, image in images.items():
+            try:
+                pixels[name] = process_image(self._processor, image)
+            except DataError as refusal:
+                broken[name] = f"image {name!r} of {self._views.path} cannot be used: {refusal}"
         written = []
         for sample in samples:
             shown = [sample.image_id, *(view_id for kind in kinds for view_id in sample.views.get(kind, ()))]

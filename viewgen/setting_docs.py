@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -87,6 +87,8 @@ def _type_words(kind: type[Any], name: str, hint: Any) -> str:  # noqa: ANN401 -
         return ", ".join(f"`{choice}`" for choice in choices)
     if hint in _TYPES:
         return _TYPES[hint]
+    if getattr(hint, "__origin__", None) is Mapping:
+        return "table"
     inner = next((argument for argument in getattr(hint, "__args__", ()) if argument in _TYPES), str)
     return f"list of {_TYPES[inner]}s" if inner is not str else "list of texts"
 

@@ -27,7 +27,7 @@ VIEWGEN = """
 """
 TRAINER = """
     errors gate loss rollouts
-    engine/      prompts states families prefix tree load logprobs models
+    engine/      prompts states families head prefix tree load logprobs models
     rollout/     sample
     batches step optimizer checkpoint metrics journal
     evaluation/  words choices numbers scorers statistics evaluate

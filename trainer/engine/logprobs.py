@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from trainer.engine.head import LogitHead
 from trainer.gate import widened
 from trainer.loss import exact_divergence
 
@@ -30,7 +31,7 @@ class Scores:
     """0 at padding."""
     hidden_BTD: Float[Tensor, "B T D"]
     """The states that predict each token: with `output`, the whole distribution, before the vocabulary makes it large."""
-    output: nn.Linear
+    output: LogitHead
     """Hidden states -> logits."""
 
     def rows(self, part: slice) -> Scores:
@@ -45,11 +46,11 @@ def all_rows(parts: Sequence[Scores]) -> Scores:
 
 
 def token_terms(
-    output: nn.Linear,
+    output: LogitHead,
     hidden_ND: Float[Tensor, "N D"],
     ids_N: Int[Tensor, " N"],
     temperature: float,
-    teacher: tuple[nn.Linear, Float[Tensor, "N D"]] | None,
+    teacher: tuple[LogitHead, Float[Tensor, "N D"]] | None,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"] | None]:
     """Return log-probs of the tokens and, given a teacher's states, KL(student || teacher) of each position. Logits
     exist a chunk at a time and are computed again for backward, so a large vocabulary costs time, not memory."""
@@ -61,7 +62,9 @@ def token_terms(
             return logp, None
         with torch.no_grad():
             teacher_logits = widened(teacher[0](teacher_hidden)) / (temperature or 1.0)
-        return logp, exact_divergence(logits, teacher_logits)
+        # Two models of one tokenizer may pad their vocabularies to different lengths.
+        shared = min(logits.shape[-1], teacher_logits.shape[-1])
+        return logp, exact_divergence(logits[:, :shared], teacher_logits[:, :shared])
 
     size = max(LOGITS_AT_ONCE // output.out_features, 1)
     save = torch.is_grad_enabled() and len(ids_N) > size

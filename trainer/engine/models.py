@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,9 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trainer.engine.families import ImageFeatures, encode_images, vision_parameters
+from trainer.engine.head import head
 from trainer.engine.load import Loaded
 from trainer.engine.logprobs import Scores, all_rows, spread, token_terms
-from trainer.engine.prefix import Prefix, Trunk, extend_siblings, head
+from trainer.engine.prefix import Prefix, Trunk, extend_siblings
 from trainer.engine.prompts import Pixels, Prompt
 from trainer.engine.states import checkpointed
 from trainer.engine.tree import read_prompts
@@ -113,6 +115,12 @@ class Student(Reader):
         rows = zip(rollouts.ids_BT.tolist(), rollouts.response_BT.tolist(), strict=True)
         decode = self.processor.tokenizer.decode
         return [[decode([i]) for i, real in zip(*row, strict=True) if real] for row in rows]
+
+    @cached_property
+    def unnamed_ids(self) -> tuple[int, ...]:
+        """Rows of the head that stand for no token of the tokenizer: padding of the vocabulary."""
+        named = set(self.processor.tokenizer.get_vocab().values())
+        return tuple(row for row in range(head(self.model).out_features) if row not in named)
 
     @property
     def thought_ids(self) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
@@ -209,13 +209,6 @@ class Trunk:
         pairs = [(r, leaf.grad) for r, leaf in zip(self._roots, self._leaves, strict=True) if leaf.grad is not None]
         if pairs:
             torch.autograd.backward([root for root, _ in pairs], [grad for _, grad in pairs])
-
-
-def head(model: PreTrainedModel) -> nn.Linear:
-    """Return the layer from hidden states to logits."""
-    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    assert isinstance(output, nn.Linear)
-    return output
 
 
 def _forward(

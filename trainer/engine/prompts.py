@@ -8,17 +8,19 @@ prompts of one question thus agree up to the view, which prefix sharing finds fr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from jinja2 import TemplateError
 from PIL import Image
 from pydantic import ConfigDict
 from torch import Tensor
 
-from trainer.errors import DataError
+from trainer.errors import DataError, ModelLoadError
+from viewgen.errors import brief
 from viewgen.settings import STRICT, SettingValueError
 
 Processor = Any
@@ -36,6 +38,9 @@ class PromptConfig:
     """Text between the question and the view, in the teacher's prompts alone."""
     system: str = ""
     """A system message; empty for none."""
+    template_options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    """Options of the model's chat template, as enable_thinking = false for Qwen's; none by default. What a template does
+    not know it ignores."""
 
     def __post_init__(self) -> None:
         for name in ("question", "view", "system"):
@@ -85,7 +90,18 @@ class Prompt:
 def process_images(processor: Processor, images: Sequence[Image.Image]) -> list[Pixels]:
     """Resize and cut images as the model's own image processor does, each as the only one of its prompt: what an image
     turns into must not depend on those beside it, or it could not be shared."""
-    return [_process(processor, image) for image in images]
+    return [process_image(processor, image) for image in images]
+
+
+def process_image(processor: Processor, image: Image.Image) -> Pixels:
+    """Resize and cut one image as the model's own image processor does, as the only one of its prompt.
+
+    Raises DataError for an image that the processor refuses, of an extreme shape for one."""
+    try:
+        return _process(processor, image)
+    except (ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
+        size = f"{image.width} x {image.height} px"
+        raise DataError(f"an image of {size} is refused by the model's image processor ({brief(error)})") from None
 
 
 def _process(processor: Processor, image: Image.Image) -> Pixels:
@@ -114,9 +130,11 @@ def write_prompt(
     """Write the prompt whose next token is the answer's first: without views the student's, with views a teacher's.
 
     Raises DataError for a question that spells a special token out: it would become one."""
-    forged = next((token for token in processor.tokenizer.all_special_tokens if token in question), None)
-    if forged is not None:
+    if forged := _forged(processor, question):
         raise DataError(f"question {question!r} spells the special token {forged!r} out. Reword it.")
+    for name in ("question", "view", "system"):
+        if forged := _forged(processor, getattr(config, name)):
+            raise ModelLoadError(f"prompt.{name} spells {forged!r} out, a special token of the model. Take it out.")
     content: list[Mapping[str, str]] = [
         {"type": "image"},
         {"type": "text", "text": config.question.replace("{question}", question)},
@@ -126,14 +144,55 @@ def write_prompt(
         content += [{"type": "image"}] * len(views)
     messages: list[Mapping[str, Any]] = [{"role": "system", "content": config.system}] if config.system else []
     messages.append({"role": "user", "content": content})
-    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    try:
+        text = processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **config.template_options
+        )
+    except TemplateError as error:
+        raise ModelLoadError(
+            f"the model's chat template refuses the run's messages ({brief(error)}). {REMEDY}"
+        ) from None
     images = (image, *views)
+    _refuse_reordered(text, messages, processor.image_token)
     first, *rest = text.split(processor.image_token)
-    assert len(rest) == len(images), f"{len(rest)} image placeholders for {len(images)} images in {text!r}"
     filled = first + "".join(i.placeholder + piece for i, piece in zip(images, rest, strict=True))
-    ids = tuple(processor.tokenizer(filled, add_special_tokens=False)["input_ids"])
+    begins = processor.tokenizer.bos_token is not None and filled.startswith(processor.tokenizer.bos_token)
+    # As the processor itself does: the tokenizer adds what the template leaves to it.
+    ids = tuple(processor.tokenizer(filled, add_special_tokens=not begins)["input_ids"])
     placeholder = processor.tokenizer.convert_tokens_to_ids(_placeholder(processor))
     return Prompt(ids, images, _image_ends(ids, images, placeholder), path)
+
+
+def _forged(processor: Processor, text: str) -> str:
+    """Return a token of the tokenizer's own making that the text spells out; empty without any."""
+    known = {*processor.tokenizer.all_special_tokens, *processor.tokenizer.get_added_vocab(), processor.image_token}
+    return next((token for token in sorted(known) if token.strip() and token in text), "")
+
+
+REMEDY = "Change [prompt] of the run file, or choose another model."
+
+
+def _refuse_reordered(text: str, messages: Sequence[Mapping[str, Any]], image_token: str) -> None:
+    """Raise ModelLoadError unless every word and image stands in the prompt once, in the order given."""
+    at, num_images = 0, 0
+    for message in messages:
+        content = message["content"]
+        parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+        for part in parts:
+            is_image = part["type"] == "image"
+            num_images += is_image
+            wanted = image_token if is_image else part["text"].strip()
+            found = text.find(wanted, at)
+            if found < 0:
+                what = "an image" if is_image else f"{wanted[:60]!r}"
+                lost = "loses" if wanted not in text else "moves"
+                raise ModelLoadError(
+                    f"the model's chat template {lost} {what} of the {message['role']} message. {REMEDY}"
+                )
+            at = found + len(wanted)
+    if text.count(image_token) != num_images:
+        found_images = f"{text.count(image_token)} image placeholders for {num_images} images"
+        raise ModelLoadError(f"the model's chat template writes {found_images}. {REMEDY}")
 
 
 def _image_ends(ids: Sequence[int], images: Sequence[Pixels], image_token_id: int) -> tuple[int, ...]:

@@ -250,7 +250,9 @@ def _cards(
     for about in wanted:
         found = pictures.of(about.question_id)
         full = embed(found.full, FULL_PX, found.boxes)
-        positive, negative = (view and embed(view, VIEW_PX) for view in (found.positive, found.negative))
+        positive, negative = (
+            None if view is None else embed(view, VIEW_PX) for view in (found.positive, found.negative)
+        )
         num_bytes += sum(len(image.href) for image in (full, positive, negative) if image)
         if num_bytes > MAX_BYTES:
             break

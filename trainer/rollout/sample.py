@@ -14,8 +14,9 @@ from torch import Generator, Tensor
 from transformers import PreTrainedModel
 
 from trainer.engine.families import never_ids
+from trainer.engine.head import head
 from trainer.engine.models import Student
-from trainer.engine.prefix import Prefix, branch, extend_ids, head
+from trainer.engine.prefix import Prefix, branch, extend_ids
 from trainer.engine.prompts import Prompt
 from trainer.gate import widened
 from trainer.rollouts import RolloutConfig, Rollouts
@@ -25,7 +26,8 @@ def answer(student: Student, prompts: Sequence[Prompt], config: RolloutConfig, g
     """Sample G sibling answers of the student to each prompt."""
     with torch.no_grad():
         read = student.read(prompts)
-    return sample_rollouts(student.model, read, config, student.eos_ids, never_ids(student.model), generator)
+    banned = {*never_ids(student.model), *student.unnamed_ids}
+    return sample_rollouts(student.model, read, config, student.eos_ids, sorted(banned), generator)
 
 
 @torch.no_grad()

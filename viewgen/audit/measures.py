@@ -121,7 +121,10 @@ def _likeliest_places(part: UInt8[np.ndarray, "h w"], view: UInt8[np.ndarray, "H
 def _window_sums(values: Float[np.ndarray, "H W"], height: int, width: int) -> Float[np.ndarray, "rows columns"]:
     """Return the sum over the window of height x width that begins at each place."""
     total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    return total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    sums: Float[np.ndarray, "rows columns"] = (
+        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    )
+    return sums
 
 
 def contrast(image: Image.Image) -> int:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainer.engine.head import LogitHead
 from trainer.engine.logprobs import Scores, all_rows, spread, token_terms
 from trainer.loss import exact_divergence
 
@@ -13,9 +14,9 @@ from trainer.loss import exact_divergence
 def terms(hidden: Tensor, at_once: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor]:
     monkeypatch.setattr("trainer.engine.logprobs.LOGITS_AT_ONCE", at_once)
     generator = torch.Generator().manual_seed(0)
-    student, teacher = nn.Linear(8, 30, bias=False), nn.Linear(8, 30, bias=False)
+    student, teacher = LogitHead(nn.Linear(8, 30, bias=False)), LogitHead(nn.Linear(8, 30, bias=False))
     for layer in (student, teacher):
-        nn.init.normal_(layer.weight, generator=generator)
+        nn.init.normal_(layer.linear.weight, generator=generator)
     ids, states = torch.arange(len(hidden)) % 30, torch.randn(len(hidden), 8, generator=generator)
     own = hidden.clone().requires_grad_()
     logp, divergence = token_terms(student, own, ids, 0.5, (teacher, states))
@@ -42,7 +43,7 @@ def test_values_go_back_to_their_places_and_padding_is_zero() -> None:
 
 
 def test_scores_are_cut_into_rows_and_put_together_again() -> None:
-    output = nn.Linear(2, 3)
+    output = LogitHead(nn.Linear(2, 3))
     scores = Scores(
         logp_BT=torch.arange(6.0).reshape(3, 2), hidden_BTD=torch.arange(12.0).reshape(3, 2, 2), output=output
     )
@@ -54,7 +55,19 @@ def test_scores_are_cut_into_rows_and_put_together_again() -> None:
 
 
 def test_no_token_has_no_terms() -> None:
-    output = nn.Linear(4, 5, bias=False)
+    output = LogitHead(nn.Linear(4, 5, bias=False))
     logp_N, divergence_N = token_terms(output, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 1.0, None)
     assert logp_N.shape == (0,)
     assert divergence_N is None
+
+
+@pytest.mark.fault(23)
+def test_of_two_padded_vocabularies_the_shared_rows_are_compared() -> None:
+    torch.manual_seed(0)
+    long, short = LogitHead(nn.Linear(4, 9, bias=False)), LogitHead(nn.Linear(4, 7, bias=False))
+    states_ND, ids_N = torch.randn(5, 4), torch.arange(5)
+    for student, teacher in ((long, short), (short, long)):
+        _, divergence_N = token_terms(student, states_ND, ids_N, 1.0, (teacher, states_ND))
+        expected_N = exact_divergence(student(states_ND)[:, :7], teacher(states_ND)[:, :7])
+        assert divergence_N is not None
+        assert torch.allclose(divergence_N, expected_N)

@@ -13,10 +13,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainer.engine.families import can_pack_siblings, can_pad_inside, disable_sharing, encode_images
+from trainer.engine.head import head
 from trainer.engine.load import Loaded
 from trainer.engine.logprobs import Scores
 from trainer.engine.models import Student, Teacher
-from trainer.engine.prefix import Segment, Trunk, branch, extend, extend_ids, extend_siblings, head, join
+from trainer.engine.prefix import Segment, Trunk, branch, extend, extend_ids, extend_siblings, join
 from trainer.engine.prompts import Pixels, Prompt, common_length, stack_pixels
 from trainer.rollouts import Rollouts
 

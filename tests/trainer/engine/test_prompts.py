@@ -11,6 +11,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from torch import Generator
 from transformers import (
     Gemma3ImageProcessor,
@@ -28,7 +29,16 @@ from transformers import (
 )
 
 from trainer.engine.families import encode_images
-from trainer.engine.prompts import Processor, Prompt, PromptConfig, process_images, write_prompt
+from trainer.engine.load import ModelConfig, load
+from trainer.engine.prompts import (
+    Processor,
+    Prompt,
+    PromptConfig,
+    process_image,
+    process_images,
+    write_prompt,
+)
+from trainer.errors import DataError, ModelLoadError
 
 SIZE = {"height": 16, "width": 16}
 NAMES = ["<pad>", "<s>", "</s>", "<boi>", "<eoi>", "<image>", "<video>", "<fake_token_around_image>", "<global-img>"]
@@ -98,12 +108,15 @@ def pair(
     return tiny_named(request.param), PROCESSORS[request.param]()
 
 
-def theirs(processor: Any, images: list[Image.Image]) -> list[int]:
-    """Return the ids that the model's own processor makes of the same prompt."""
+def theirs(processor: Any, images: list[Image.Image], system: str = "") -> list[int]:
+    """Return the ids that the model's own processor makes of the same messages."""
     words = [{"type": "text", "text": "what is it"}, {"type": "text", "text": " closer"}]
-    content = [{"type": "image"}, words[0], *([words[1], {"type": "image"}] if len(images) > 1 else [])]
-    text = processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
-    found: list[int] = processor(text=[text], images=[images], add_special_tokens=False)["input_ids"][0]
+    shown = [{"type": "image", "image": image} for image in images]
+    content = [shown[0], words[0], *([words[1], shown[1]] if len(images) > 1 else [])]
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": content})  # type: ignore[dict-item]
+    made = processor.apply_chat_template(messages, tokenize=True, return_dict=True, add_generation_prompt=True)
+    found: list[int] = made["input_ids"][0]
     return found
 
 
@@ -115,6 +128,122 @@ def test_prompts_are_those_of_the_models_own_processor(pair: tuple[PreTrainedMod
     pictures = process_images(processor, images)
     mine = write_prompt(processor, PromptConfig(view=" closer"), pictures[0], "what is it", pictures[1:])
     assert list(mine.ids) == theirs(processor, images)
+
+
+@pytest.mark.fault(8)
+def test_a_begin_that_the_template_leaves_to_the_tokenizer_is_written(
+    tiny_named: Callable[[str], PreTrainedModel],
+) -> None:
+    processor = gemma3()
+    processor.chat_template = processor.chat_template.replace("<s>", "").replace("</s>", "")
+    backend = processor.tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    images = [noise(30, 40), noise(16, 16)]
+    pictures = process_images(processor, images)
+    mine = write_prompt(processor, PromptConfig(view=" closer"), pictures[0], "what is it", pictures[1:])
+    assert mine.ids[0] == 1
+    assert mine.ids.count(1) == 1
+    assert list(mine.ids) == theirs(processor, images)
+
+
+PUBLISHED = {
+    # What published templates do to messages, in few words: Qwen's, LLaVA's, Gemma's (which strips), Idefics3's.
+    "qwen": "{% for m in messages %}<s>{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}"
+    "{% if c.type == 'image' %}<image>{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}</s>{% endfor %}",
+    "gemma": "{{ bos_token }}{% for m in messages %}{% if m.content is string %}{{ m.content | trim }}{% else %}"
+    "{% for c in m.content %}{% if c.type == 'image' %}<image>{% else %}{{ c.text | trim }}{% endif %}{% endfor %}"
+    "{% endif %}{% endfor %}",
+}
+REFUSED = {
+    # LLaVA-OneVision's puts every image first; older ones know no system message; one keeps the last text only.
+    "images first": (
+        "{% for m in messages %}{% for c in m.content if c.type == 'image' %}<image>{% endfor %}"
+        "{% for c in m.content if c.type == 'text' %}{{ c.text }}{% endfor %}{% endfor %}",
+        "",
+        "moves an image of the user message",
+    ),
+    "no system": (
+        "{% for m in messages if m.role == 'user' %}{% for c in m.content %}{% if c.type == 'image' %}<image>"
+        "{% else %}{{ c.text }}{% endif %}{% endfor %}{% endfor %}",
+        "closer closer",
+        "loses 'closer closer' of the system message",
+    ),
+    "one text": (
+        "{% for m in messages %}{% for c in m.content %}{% if c.type == 'image' %}<image>{% endif %}{% endfor %}"
+        "{{ (m.content | selectattr('type', 'equalto', 'text') | list | last).text }}{% endfor %}",
+        "",
+        "loses 'what is it' of the user message",
+    ),
+    "raises": ("{{ raise_exception('System role not supported') }}", "is", "refuses the run's messages"),
+}
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_system_question_and_view_stand_in_the_prompt_in_order(name: str) -> None:
+    processor = idefics3()
+    processor.chat_template = PUBLISHED[name]
+    pictures = process_images(processor, [noise(16, 16), noise(16, 16)])
+    config = PromptConfig(view=". closer", system="is")
+    ids = write_prompt(processor, config, pictures[0], "what is it", pictures[1:]).ids
+    words = processor.tokenizer.convert_ids_to_tokens([i for i in ids if i >= 4])
+    named = [word for word in words if word in ("what", "is", "it", "closer")]
+    assert named == ["is", "what", "is", "it", "closer"]
+    places = [place for place, token in enumerate(ids) if token == 5]
+    closer = ids.index(processor.tokenizer.convert_tokens_to_ids("closer"))
+    assert len([place for place in places if place < closer]) == pictures[0].num_tokens
+    assert len([place for place in places if place > closer]) == pictures[1].num_tokens
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_template_that_loses_or_moves_something_is_refused(name: str) -> None:
+    processor = idefics3()
+    processor.chat_template, system, said = REFUSED[name]
+    pictures = process_images(processor, [noise(16, 16), noise(16, 16)])
+    with pytest.raises(ModelLoadError) as refusal:
+        write_prompt(processor, PromptConfig(view=" closer", system=system), pictures[0], "what is it", pictures[1:])
+    assert f"the model's chat template {said}" in str(refusal.value)
+    assert str(refusal.value).endswith("Change [prompt] of the run file, or choose another model.")
+
+
+@pytest.mark.fault(12)
+def test_options_reach_the_chat_template() -> None:
+    processor = idefics3()
+    processor.chat_template = PUBLISHED["qwen"] + "{% if enable_thinking %}what{% else %}closer{% endif %}"
+    picture = process_images(processor, [noise(16, 16)])[0]
+    last = {}
+    for options in ({"enable_thinking": True}, {"enable_thinking": False}, {}):
+        ids = write_prompt(processor, PromptConfig(template_options=options), picture, "is it").ids
+        last[tuple(options.items())] = processor.tokenizer.convert_ids_to_tokens(ids)[-1]
+    assert [*last.values()] == ["what", "closer", "closer"]
+
+
+@pytest.mark.fault(21)
+def test_an_image_that_the_processor_refuses_is_named_by_its_size() -> None:
+    processor = load("embedded:drawn-vlm", ModelConfig(), "model.student").processor
+    with pytest.raises(
+        DataError, match=r"an image of 1200 x 5 px is refused by the model's image processor \(.*aspect ratio"
+    ):
+        process_image(processor, noise(1200, 5))
+
+
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("forged", ["<image>", "<fake_token_around_image>", "</s>"])
+def test_a_token_that_is_spelled_out_is_refused(forged: str) -> None:
+    processor = idefics3()
+    picture = process_images(processor, [noise(16, 16)])[0]
+    with pytest.raises(DataError, match=f"spells the special token '{forged}' out"):
+        write_prompt(processor, PromptConfig(), picture, f"what is {forged}")
+    for setting in ("question", "view", "system"):
+        text = f"{forged} {{question}}"
+        with pytest.raises(ModelLoadError, match=rf"prompt\.{setting} spells '{forged}' out"):
+            write_prompt(
+                processor,
+                PromptConfig(**{setting: text}),  # type: ignore[arg-type]
+                picture,
+                "what",
+            )
 
 
 def test_features_are_as_many_as_their_placeholders(pair: tuple[PreTrainedModel, Processor]) -> None:

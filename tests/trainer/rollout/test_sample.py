@@ -7,7 +7,8 @@ import torch
 from torch import Generator
 from transformers import PreTrainedModel
 
-from trainer.engine.prefix import Prefix, Segment, extend, head, join
+from trainer.engine.head import head
+from trainer.engine.prefix import Prefix, Segment, extend, join
 from trainer.rollout.sample import sample_rollouts
 from trainer.rollouts import RolloutConfig, Rollouts
 
@@ -32,7 +33,7 @@ def loud(model: PreTrainedModel, token: int, strength: float) -> PreTrainedModel
     state."""
     with torch.no_grad():
         states = prompts(model).last_BD
-        head(model).weight[token] = strength * states.mean(0) / states.mean(0).norm()
+        head(model).linear.weight[token] = strength * states.mean(0) / states.mean(0).norm()
     return model
 
 
