@@ -135,7 +135,11 @@ def hash_images(
     """Hash every image file that a question names, once."""
     paths = list(dict.fromkeys(question.image_path for question in questions))
     with Progress("hash", len(paths), "images", options.progress_out) as progress:
-        files = ahead(lambda path: hash_image_file(path, root, config.images), paths, options.num_threads)
+        files = ahead(
+            lambda path: hash_image_file(path, root, config.images, config.source.follow_links),
+            paths,
+            options.num_threads,
+        )
         return list(progress.each(files))
 
 
