@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from viewgen.audit.auditor import Auditor
@@ -135,11 +136,8 @@ def hash_images(
     """Hash every image file that a question names, once."""
     paths = list(dict.fromkeys(question.image_path for question in questions))
     with Progress("hash", len(paths), "images", options.progress_out) as progress:
-        files = ahead(
-            lambda path: hash_image_file(path, root, config.images, config.source.follow_links),
-            paths,
-            options.num_threads,
-        )
+        hashed = partial(hash_image_file, root=root, config=config.images, follow_links=config.source.follow_links)
+        files = ahead(hashed, paths, options.num_threads)
         return list(progress.each(files))
 
 

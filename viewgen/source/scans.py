@@ -348,7 +348,7 @@ def _compared(node: Node) -> list[Node]:
 
 
 def _is_number(node: Node) -> bool:
-    return node.get("class") == "CONSTANT" and node["literal"].get("kind") in {"INTEGER", "DECIMAL", "DOUBLE", "FLOAT"}
+    return node.get("class") == "CONSTANT" and node["literal"].get("kind") in {"INTEGER", "NUMERIC"}
 
 
 def _value(connection: Connection, query: str, *values: str) -> Any:  # noqa: ANN401 - whatever DuckDB gives
