@@ -22,6 +22,7 @@ from viewgen.grounding.regions import RegionFinder, region_finder
 from viewgen.phrases import phrase_finder
 from viewgen.progress import Progress, Stream, counted
 from viewgen.records import ImageRecord, Question
+from viewgen.source.box_sample import refuse_misfits
 from viewgen.source.recipe import read_questions, root_of
 from viewgen.source.reviews import Review, read_reviews
 from viewgen.viewset.card import card
@@ -74,6 +75,8 @@ def build_views(
     config = read_config(recipe)
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
+    if config.regions.method == "annotated":
+        refuse_misfits(questions, config.source, recipe, config.images)
     reviews = reviews_of(questions, options.reviews)
     local = with_local_models(config, recipe.parent)
     phrases = phrase_finder(local.phrases)

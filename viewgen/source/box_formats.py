@@ -101,7 +101,7 @@ def upright_box(box: SourceBox, basis: str, width_px: int, height_px: int, orien
 
     `orientation`: the EXIF orientation, 1 to 8, that turned the stored pixels upright; it matters for stored boxes.
 
-    upright_box(SourceBox(phrase="dog", corners=(0, 0, 0.5, 0.25), units="0..1"), "upright", 200, 100)
+    upright_box(SourceBox(phrase="dog", corners=(0.0, 0.0, 0.5, 0.25), units="0..1"), "upright", 200, 100)
     # Box(0, 0, 100, 25)
     """
     is_stored = basis == "stored"
