@@ -21,8 +21,8 @@ _NULL = ("null", '"null"', "sqlnull")
 _TEXT = frozenset({"varchar", "enum", "uuid", "decimal", "integer", "uinteger", "bignum", "varint", *_WHOLE, *_NULL})
 """Types of DuckDB whose values have one text."""
 _MOMENTS = ("date", "time", "timestamp", "interval")
-_BASE64 = re.compile(r"(?:data:image/|[A-Za-z0-9+/]{256})")
-"""Begins a picture as text; no file name has so many letters."""
+_BASE64 = re.compile(r"data:image/|(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|Qk[01])[A-Za-z0-9+/\s]{40,}={0,2}\s*$")
+"""A picture as text: JPEG, PNG, GIF, WebP, TIFF or BMP in base64."""
 PICTURES = (
     "viewgen reads image files below the root, not pictures inside of tables. Write each picture into a file, and give "
     "the file's path as image_path"
