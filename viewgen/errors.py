@@ -79,4 +79,4 @@ _ADVICE = ("LINE ", "Candidate functions", "\tCandidate", "Possible ", "Potentia
 
 
 def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+    return text if len(text) <= length else f"{text[: length - 1]}…"
