@@ -58,3 +58,25 @@ def brief(error: Exception) -> str:
     text = re.sub(r"\s*\([^()]*https?://[^()]*\)|\s*https?://\S+", "", " ".join(str(error).split()))
     first = re.split(r"(?<=[\w)'\"`])[.!]\s+(?=[A-Z`'\"])", text, maxsplit=1)[0]
     return first[:200].rstrip(" .:") or type(error).__name__
+
+
+def database_fault(error: Exception) -> str:
+    """Return the part of a DuckDB error that says what is wrong, on one line of at most 300 characters.
+
+    Left out: the drawing of the place in the query, the functions that might have been meant, and lists of options.
+
+    database_fault(error)    # 'Binder Error: Referenced column "idd" not found in FROM clause! Candidate bindings: "id"'
+    """
+    lines: list[str] = []
+    for line in str(error).splitlines():
+        if not line.strip() or line.startswith(_ADVICE):
+            break
+        lines.append(_cut(" ".join(line.split()), 160))
+    return _cut(" ".join(lines), 300).removesuffix(".") or type(error).__name__
+
+
+_ADVICE = ("LINE ", "Candidate functions", "\tCandidate", "Possible ", "Potential ", "* ", "Try ", "If you are trying")
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -27,6 +27,19 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceBox:
+    """A box as the source gives it, before the size of its image is known."""
+
+    phrase: str
+    corners: tuple[float, float, float, float]
+    """x0, y0, x1, y1, in units."""
+    units: str = "unstated"
+    """pixels, unstated (taken for pixels), 0..1, or 0..1000."""
+    score: float = 1.0
+    """Confidence, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One question about one image, as the source gives it. The answer is carried for evaluation and for nothing else."""
 
@@ -39,6 +52,8 @@ class Question:
     """The source's own sort of question (attribute, relation, ...), for tables and reports."""
     split: str = "train"
     annotations: tuple[Annotation, ...] = ()
+    source_boxes: tuple[SourceBox, ...] = ()
+    """Boxes that become annotations when the image is opened: until then they are not pixels of it."""
     options: tuple[str, ...] = ()
     """Choices of a multiple-choice question, in order."""
     source: str = ""

@@ -120,7 +120,7 @@ def as_toml(value: object) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read the tables of a TOML file. Raises SettingsError when it is missing, unreadable, or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file. Give the path of a TOML file.") from None
     except (OSError, UnicodeDecodeError) as error:

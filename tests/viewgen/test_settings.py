@@ -117,6 +117,12 @@ def test_a_file_that_is_missing_or_no_toml_is_one_line(tmp_path: Path) -> None:
         read_toml(tmp_path / "a.toml")
 
 
+@pytest.mark.fault(28)
+def test_a_byte_order_mark_of_an_editor_is_no_part_of_the_toml(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfneeded = 'x'\n")
+    assert read_toml(tmp_path / "a.toml") == {"needed": "x"}
+
+
 @pytest.mark.parametrize("name", ["./m", "../m", "/m", "here"])
 def test_a_path_is_relative_to_the_file_that_names_it(name: str, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()

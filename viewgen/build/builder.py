@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from viewgen.audit.auditor import Auditor
@@ -21,6 +22,7 @@ from viewgen.grounding.regions import RegionFinder, region_finder
 from viewgen.phrases import phrase_finder
 from viewgen.progress import Progress, Stream, counted
 from viewgen.records import ImageRecord, Question
+from viewgen.source.box_sample import refuse_misfits
 from viewgen.source.recipe import read_questions, root_of
 from viewgen.source.reviews import Review, read_reviews
 from viewgen.viewset.card import card
@@ -73,6 +75,8 @@ def build_views(
     config = read_config(recipe)
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
+    if config.regions.method == "annotated":
+        refuse_misfits(questions, config.source, recipe, config.images)
     reviews = reviews_of(questions, options.reviews)
     local = with_local_models(config, recipe.parent)
     phrases = phrase_finder(local.phrases)
@@ -135,7 +139,8 @@ def hash_images(
     """Hash every image file that a question names, once."""
     paths = list(dict.fromkeys(question.image_path for question in questions))
     with Progress("hash", len(paths), "images", options.progress_out) as progress:
-        files = ahead(lambda path: hash_image_file(path, root, config.images), paths, options.num_threads)
+        hashed = partial(hash_image_file, root=root, config=config.images, follow_links=config.source.follow_links)
+        files = ahead(hashed, paths, options.num_threads)
         return list(progress.each(files))
 
 

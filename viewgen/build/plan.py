@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from viewgen.build.config import BuildConfig
@@ -20,6 +20,7 @@ from viewgen.errors import ShardError
 from viewgen.progress import counted
 from viewgen.records import ImageRecord, Question, QuestionRecord, Rejection
 from viewgen.source.images import ImageConfig, read_image_file
+from viewgen.source.paths import image_file
 from viewgen.source.reviews import Review
 from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
@@ -46,11 +47,13 @@ class ImageFile:
     """A source file, hashed; or why it was not."""
 
     path: str
-    """Below the root."""
+    """As the source gives it."""
     name: str
     """SHA-256 of its bytes, in hex; of an unread file, its path and the reason."""
     num_bytes: int
     refusal: Rejection | None = None
+    found: str = ""
+    """Path of the file below the root, which the source may spell otherwise; empty where the file was not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +77,16 @@ class Plan:
     parts: tuple[PartTask, ...]
 
 
-def hash_image_file(path: str, root: Path, config: ImageConfig) -> ImageFile:
-    """Hash one file below the root. A path that leaves the root is refused unread."""
-    pure = PurePath(path)
+def hash_image_file(path: str, root: Path, config: ImageConfig, follow_links: bool = False) -> ImageFile:
+    """Hash one file below the root. A path that leaves the root is refused unread, and so is a link that does unless
+    `follow_links`."""
     try:
-        if pure.is_absolute() or ".." in pure.parts:
-            raise UnusableImageError("outside_root", "image_path leaves the recipe's root")
-        data = read_image_file(root / pure, config)
+        found = image_file(path, root, follow_links)
+        data = read_image_file(root / found, config)
     except UnusableImageError as error:
         refusal = Rejection(stage="images", reason=error.reason, message=error.what)
         return ImageFile(path=path, name=f"{path}: {error.reason}", num_bytes=0, refusal=refusal)
-    return ImageFile(path=path, name=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
+    return ImageFile(path=path, name=hashlib.sha256(data).hexdigest(), num_bytes=len(data), found=found)
 
 
 def plan_build(
@@ -174,7 +176,7 @@ def _image_records(questions: Sequence[Question], files: Sequence[ImageFile]) ->
     return [
         ImageRecord(
             key=name,
-            source_path=file.path,
+            source_path=file.found or file.path,
             num_bytes=file.num_bytes,
             questions=tuple(QuestionRecord(question=question, rejection=file.refusal) for question in asked[name]),
         )

@@ -24,6 +24,7 @@ from viewgen.errors import RecipeError
 from viewgen.grounding.regions import ImageQuery, RegionFinder
 from viewgen.phrases import PhraseFinder, annotated_phrases, given_phrases
 from viewgen.records import Donor, ImageRecord, Phrase, QuestionRecord, Region, Rejection
+from viewgen.source.box_formats import placed_annotations
 from viewgen.source.images import open_image
 from viewgen.source.reviews import REASON, STAGE, Review
 
@@ -151,7 +152,19 @@ def _open(image: ImageRecord, build: BuildContext) -> ImageRecord:
     opened = replace(
         image, data=decoded.data, width_px=decoded.width_px, height_px=decoded.height_px, pixels=decoded.image
     )
-    return opened.each(lambda record: replace(_reviewed(record, build.reviews), image_id=image.image_id))
+    opened = opened.each(lambda record: replace(_reviewed(record, build.reviews), image_id=image.image_id))
+    return opened.each(partial(_with_annotations, image=opened, build=build))
+
+
+def _with_annotations(record: QuestionRecord, image: ImageRecord, build: BuildContext) -> QuestionRecord:
+    """Put the source's boxes into pixels of the upright image. A question whose boxes are none is rejected where the
+    recipe's regions are those boxes, and loses them elsewhere."""
+    placed = placed_annotations(record.question, image.width_px, image.height_px, image.orientation)
+    if isinstance(placed, Rejection):
+        if build.config.regions.method == "annotated":
+            return replace(record, rejection=placed)
+        placed = ()
+    return replace(record, question=replace(record.question, annotations=placed, source_boxes=()))
 
 
 def _reviewed(record: QuestionRecord, reviews: Mapping[str, Review]) -> QuestionRecord:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from viewgen.errors import ShardError
+from viewgen.errors import ShardError, database_fault
 from viewgen.progress import counted, printable
 from viewgen.source.recipe import Connection
 from viewgen.viewset.schema import TABLES, DataType
@@ -165,8 +165,8 @@ def summarise(view_set: ViewSet) -> Summary:
             counts = {name: rows_of(connection, query) for name, query in _COUNTS.items()}
             measures = {name: quantiles(connection, measure) for name, measure in MEASURES.items()}
     except duckdb.Error as error:
-        what = " ".join(str(error).split())
-        raise ShardError(f"{view_set.path}: cannot be counted ({what}). Rebuild it with --force.") from None
+        what = f"cannot be counted ({database_fault(error)})"
+        raise ShardError(f"{view_set.path}: {what}. Rebuild it with --force.") from None
     return Summary(
         path=str(view_set.path),
         schema_version=manifest.schema_version,

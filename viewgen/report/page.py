@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 from jaxtyping import Float
 
-from viewgen.errors import ShardError
+from viewgen.errors import ShardError, database_fault
 from viewgen.files import write_whole
 from viewgen.pages import page_template
 from viewgen.progress import Stream
@@ -75,7 +75,7 @@ def write_report(path: Path, out: Path, config: SheetConfig | None = None, progr
             histograms = list(draw_histograms(connection))
             sheet = draw_sheet(view_set, connection, config, progress_out)
     except duckdb.Error as error:
-        raise ShardError(f"{path}: cannot be read ({' '.join(str(error).split())}). Rebuild it with --force.") from None
+        raise ShardError(f"{path}: cannot be read ({database_fault(error)}). Rebuild it with --force.") from None
     name = view_set.path.resolve().name
     page = page_template(Path(__file__).with_name(TEMPLATE), {"counted": lambda num: f"{num:,}"}).render(
         name=name,

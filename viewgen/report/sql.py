@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from viewgen.errors import QueryError
+from viewgen.errors import QueryError, database_fault
 from viewgen.progress import counted, printable
 from viewgen.report.inspect import connect
 from viewgen.source.recipe import Connection
@@ -52,9 +52,9 @@ def ask(view_set: ViewSet, query: str) -> Answer:
             answer = connection.execute(_showable(select, [kind for _, kind, *_ in described]))
             return Answer(columns=columns, rows=tuple(tuple(map(_shown, row)) for row in answer.fetchall()))
     except duckdb.PermissionException as error:
-        raise QueryError(f"the query may read the view set's tables alone: {_one_line(error)}.") from None
+        raise QueryError(f"the query may read the view set's tables alone: {database_fault(error)}.") from None
     except duckdb.Error as error:
-        raise QueryError(f"the query failed: {_one_line(error)}.") from None
+        raise QueryError(f"the query failed: {database_fault(error)}.") from None
 
 
 def _one_select(connection: Connection, query: str) -> str:
@@ -167,8 +167,3 @@ def _cell(value: object) -> str:
         return f"{value:.6g}"
     text = "NULL" if value is None else printable(" ".join(_plain(value).split()))
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
-
-
-def _one_line(error: Exception) -> str:
-    """Return the message without DuckDB's drawing of the place in the query."""
-    return " ".join(str(error).split("\n\nLINE")[0].split()).removesuffix(".")

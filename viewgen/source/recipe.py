@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import math
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import duckdb
 from pydantic import ConfigDict
 
-from viewgen.boxes import Box
-from viewgen.errors import RecipeError
-from viewgen.records import Annotation, Question
+from viewgen.errors import RecipeError, database_fault
+from viewgen.records import Annotation, Question, SourceBox
 from viewgen.settings import STRICT
+from viewgen.source import scans
+from viewgen.source.box_formats import FIELDS, BoxBasis, BoxFormat, BoxUnits, is_pixels, rounded, source_fault
+from viewgen.source.values import (
+    BoxFaultError,
+    SourceFaultError,
+    list_reader,
+    read_boxes,
+    refuse_list_type,
+    refuse_pictures,
+    refuse_type,
+    text_reader,
+    value_reader,
+)
 
 if TYPE_CHECKING:
     Connection = duckdb.DuckDBPyConnection
@@ -30,9 +42,11 @@ else:  # beartype, which checks annotations while tests run, would keep DuckDB's
     Connection = Statement = object
 
 NEEDED = ("question_id", "image_path", "question")
-OPTIONAL = ("answer", "kind", "split", "boxes")
-_MAY_BE_NULL = ("answer", "boxes")
-_CORNERS = ("x0", "y0", "x1", "y1")
+OPTIONAL = ("answer", "kind", "split", "source", "options", "phrases", "boxes", "box_basis")
+_LISTS = ("options", "phrases")
+_MAY_BE_NULL = ("answer", "source", "options", "phrases", "boxes", "box_basis")
+_BASES = get_args(BoxBasis)
+_TWICE = re.compile(r'duplicate column name "(.*?)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +59,29 @@ class SourceConfig:
     """Folder of the source's files; relative to the recipe's own folder."""
     query: str
     """One DuckDB SELECT over files named relative to the root. Columns: question_id, image_path (below the root),
-    question; optionally answer, kind, split, and boxes: a list of {phrase, x0, y0, x1, y1}, pixels, image upright, each
-    with a score from 0 to 1 where the source has one: boxes of a phrase below its best are other things of that name."""
+    question; optionally answer, kind, split, source (the data set), options and phrases (lists of text; phrases that
+    the question lacks are allowed), box_basis, and boxes: a list of {phrase, x0, y0, x1, y1}, each with a score from 0
+    to 1 where the source has one: boxes of a phrase below its best are other things of that name."""
+    box_format: BoxFormat = "xyxy"
+    """Numbers of a box. xyxy: x0, y0, x1, y1, far edges outside. xywh: x, y, w, h. cxcywh: cx, cy, w, h, from the centre.
+    A box has them under these names, or as a list of four under `box`."""
+    box_units: BoxUnits = "unstated"
+    """Units of the boxes. pixels. 0..1 and 0..1000: parts of the image's width and height. unstated: pixels, and the
+    build is refused where boxes look like other units."""
+    box_basis: BoxBasis = "upright"
+    """Image that boxes refer to. upright: as it is shown. stored: as the file stores its pixels, before its EXIF
+    orientation. The column box_basis decides for its rows."""
+    follow_links: bool = False
+    """Read images through links that lead out of the root. Files that the query names may always be such links, as in
+    the cache of the Hugging Face hub."""
 
 
 def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
     """Read the questions of a source, ordered by image path and id.
 
     Raises RecipeError, one line that begins with the recipe's path: no such folder, a query that fails, reads outside
-    the root or gives no rows, columns that are missing or unknown, NULLs, ids that occur twice, or faulty boxes.
+    the root or gives no rows, columns that are missing or unknown or have no text of their own, NULLs, ids that occur
+    twice, or faulty boxes.
 
     source = SourceConfig(root="photos", query="SELECT question_id, image_path, question FROM 'questions.csv'")
     questions = read_questions(source, Path("recipe.toml"))
@@ -61,12 +89,14 @@ def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
     root = root_of(source, recipe)
     if not root.is_dir():
         raise RecipeError(f"{recipe}: source.root is {str(root)!r}, and there is no such folder. Change it.")
-    rows = _rows(source.query, root, recipe)
-    if not rows:
-        raise RecipeError(f"{recipe}: source.query gave no rows. Run it in DuckDB to see why.")
-    _refuse_nulls(rows, recipe)
-    _refuse_duplicates(rows, recipe)
-    questions = (_question(row, recipe) for row in rows)
+    try:
+        rows = _rows(source.query, root)
+        _refuse_nulls(rows)
+        _refuse_duplicates(rows)
+        refuse_pictures([row["image_path"] for row in rows])
+        questions = _questions(rows, source)
+    except SourceFaultError as error:
+        raise RecipeError(f"{recipe}: {error}") from None
     return tuple(sorted(questions, key=lambda question: (question.image_path, question.question_id)))
 
 
@@ -78,76 +108,113 @@ def root_of(source: SourceConfig, recipe: Path) -> Path:
         raise RecipeError(f"{recipe}: source.root is {source.root!r}, which is no path ({error}). Change it.") from None
 
 
-def _rows(query: str, root: Path, recipe: Path) -> list[dict[str, Any]]:
-    """Run the query. Boxes keep their type, all other columns become text."""
+def _rows(query: str, root: Path) -> list[dict[str, Any]]:
+    """Run the query. Text columns are text then, lists tuples of text; boxes are as DuckDB gives them."""
     try:
+        with duckdb.connect(config={"enable_external_access": False}) as parser:
+            tree = scans.parse(parser, _one_select(parser, query))
         # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
-        with contextlib.chdir(root), open_reader(root) as connection:
-            answer = connection.execute(_one_select(connection, query, recipe))
-            names = [column[0] for column in answer.description]
-            _refuse_columns(names, recipe)
-            return [_row(names, values) for values in answer.fetchall()]
+        with contextlib.chdir(root), open_reader(root, scans.linked_files(tree, root)) as connection:
+            answer = scans.prepare(connection, tree, root).run(connection)
+            readers = _readers(answer.description)
+            rows = answer.fetchall()
     except duckdb.PermissionException as error:
-        raise RecipeError(f"{recipe}: source.query may only read below {str(root)!r}: {_one_line(error)}.") from None
+        raise SourceFaultError(f"source.query may only read below {str(root)!r}: {database_fault(error)}.") from None
     except duckdb.Error as error:
-        raise RecipeError(f"{recipe}: source.query failed: {_one_line(error)}.") from None
+        if twice := _TWICE.search(str(error)):
+            raise SourceFaultError(f"source.query gives the column {twice[1]!r} twice. Name each once.") from None
+        raise SourceFaultError(f"source.query failed: {database_fault(error)}.{_advice(error)}") from None
+    if not rows:
+        raise SourceFaultError("source.query gave no rows. Run it in DuckDB to see why.")
+    return [{name: read(value) for (name, read), value in zip(readers, row, strict=True)} for row in rows]
 
 
-def open_reader(root: Path) -> Connection:
-    """Open a DuckDB that can read below `root` alone: no other file, no network, no Python variable."""
+def _advice(error: duckdb.Error) -> str:
+    """Return the remedy where text was counted with."""
+    if not isinstance(error, duckdb.BinderException) or "VARCHAR" not in str(error):
+        return ""
+    return " A column of a CSV file is text unless all its values are plain whole numbers: write CAST(NAME AS DOUBLE)."
+
+
+def open_reader(root: Path, links: Sequence[str] = ()) -> Connection:
+    """Open a DuckDB that can read below `root` alone, and through these links in it: no other file, no network, no Python
+    variable."""
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
-    connection.execute(f"SET allowed_directories = ['{str(root).replace(chr(39), chr(39) * 2)}']")
+    connection.execute(f"SET allowed_directories = [{_literal(str(root))}]")
+    connection.execute(f"SET allowed_paths = [{', '.join(_literal(str(root / link)) for link in links)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
 
 
-def _row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return {
-        name: value if name == "boxes" or value is None else str(value)
-        for name, value in zip(names, values, strict=True)
-    }
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
-def _one_select(connection: Connection, query: str, recipe: Path) -> Statement:
+def _readers(columns: Sequence[Any]) -> list[tuple[str, Callable[[Any], Any]]]:
+    """Return name and reader of each column. Raises SourceFaultError for a name or type that is wrong."""
+    _refuse_columns([str(name) for name, *_ in columns])
+    readers: list[tuple[str, Callable[[Any], Any]]] = []
+    for name, kind, *_ in columns:
+        if name == "boxes":
+            readers.append((name, value_reader(kind)))
+        elif name in _LISTS:
+            refuse_list_type(name, kind)
+            readers.append((name, list_reader(name, kind)))
+        else:
+            refuse_type(name, kind)
+            readers.append((name, text_reader(name, kind)))
+    return readers
+
+
+def _one_select(connection: Connection, query: str) -> str:
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         kinds = ", ".join(statement.type.name for statement in statements) or "nothing"
-        raise RecipeError(f"{recipe}: source.query holds {kinds}: expected one SELECT. Change it.")
-    return statements[0]
+        raise SourceFaultError(f"source.query holds {kinds}: expected one SELECT. Change it.")
+    return str(statements[0].query)
 
 
-def _refuse_columns(columns: Sequence[str], recipe: Path) -> None:
-    """Refuse missing, unknown and repeated columns: a misspelt optional column would be ignored in silence."""
+def _refuse_columns(columns: Sequence[str]) -> None:
+    """Refuse missing and unknown columns: a misspelt optional column would be ignored in silence."""
     lacking = [name for name in NEEDED if name not in columns]
     if lacking:
-        raise RecipeError(f"{recipe}: source.query gives no column {lacking[0]!r}, only {', '.join(columns)}. Add it.")
+        raise SourceFaultError(f"source.query gives no column {lacking[0]!r}, only {', '.join(columns)}. Add it.")
     known = [*NEEDED, *OPTIONAL]
     for name in columns:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-            raise RecipeError(f"{recipe}: source.query gives an unknown column {name!r}. {hint}")
-    twice = [name for name, num in Counter(columns).items() if num > 1]
-    if twice:
-        raise RecipeError(f"{recipe}: source.query gives the column {twice[0]!r} twice. Name each once.")
+            raise SourceFaultError(f"source.query gives an unknown column {name!r}. {hint}")
 
 
-def _refuse_nulls(rows: Sequence[Mapping[str, Any]], recipe: Path) -> None:
+def _refuse_nulls(rows: Sequence[Mapping[str, Any]]) -> None:
     for name in rows[0]:
         num = sum(row[name] is None for row in rows) if name not in _MAY_BE_NULL else 0
         if num:
             some = f"NULL in {num:,} of {len(rows):,} rows"
-            raise RecipeError(f"{recipe}: column {name!r} is {some}. Leave them out with WHERE, or use coalesce().")
+            raise SourceFaultError(f"column {name!r} is {some}. Leave them out with WHERE, or use coalesce().")
 
 
-def _refuse_duplicates(rows: Sequence[Mapping[str, Any]], recipe: Path) -> None:
+def _refuse_duplicates(rows: Sequence[Mapping[str, Any]]) -> None:
     name, num = Counter(row["question_id"] for row in rows).most_common(1)[0]
     if num > 1:
-        raise RecipeError(f"{recipe}: question_id {name!r} stands in {num} rows. Give every question its own.")
+        raise SourceFaultError(f"question_id {name!r} stands in {num} rows. Give every question its own.")
 
 
-def _question(row: Mapping[str, Any], recipe: Path) -> Question:
+def _questions(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> list[Question]:
+    boxes = [_boxes(row, source) for row in rows]
+    if fault := source_fault([(row["question_id"], found) for row, found in zip(rows, boxes, strict=True)]):
+        raise SourceFaultError(fault)
+    return [_question(row, found, source) for row, found in zip(rows, boxes, strict=True)]
+
+
+def _question(row: Mapping[str, Any], boxes: Sequence[SourceBox], source: SourceConfig) -> Question:
+    basis = row.get("box_basis") or source.box_basis
+    if basis not in _BASES:
+        where = f"box_basis of question {row['question_id']!r}"
+        raise SourceFaultError(f"{where} is {basis!r}: expected {' or '.join(_BASES)}. Change the query.")
+    placed = bool(boxes) and all(is_pixels(box, basis) for box in boxes)
     return Question(
         question_id=row["question_id"],
         image_path=row["image_path"],
@@ -155,38 +222,23 @@ def _question(row: Mapping[str, Any], recipe: Path) -> Question:
         answer=row.get("answer"),
         kind=row.get("kind", ""),
         split=row.get("split", "train"),
-        annotations=_annotations(row, recipe),
+        source=row.get("source") or "",
+        options=row.get("options") or (),
+        phrases=row.get("phrases") or None,
+        box_basis=basis,
+        annotations=tuple(map(_annotation, boxes)) if placed else (),
+        source_boxes=() if placed else tuple(boxes),
     )
 
 
-def _annotations(row: Mapping[str, Any], recipe: Path) -> tuple[Annotation, ...]:
+def _annotation(box: SourceBox) -> Annotation:
+    return Annotation(phrase=box.phrase, box=rounded(box.corners), score=box.score)
+
+
+def _boxes(row: Mapping[str, Any], source: SourceConfig) -> tuple[SourceBox, ...]:
     try:
-        return tuple(
-            Annotation(
-                phrase=str(box["phrase"]),
-                box=_box(*(float(box[corner]) for corner in _CORNERS)),
-                score=_score(box.get("score")),
-            )
-            for box in row.get("boxes") or ()
-        )
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        return read_boxes(row.get("boxes"), source.box_format, source.box_units)
+    except BoxFaultError as error:
         where = f"boxes of question {row['question_id']!r}"
-        expected = "expected a list of {phrase, x0, y0, x1, y1} with x0 < x1 and y0 < y1"
-        raise RecipeError(f"{recipe}: {where}: {_one_line(error)}; {expected}. Change the query.") from None
-
-
-def _box(x0: float, y0: float, x1: float, y1: float) -> Box:
-    """Round outwards, so that parts of pixels count as whole ones."""
-    return Box(math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1))
-
-
-def _score(given: Any) -> float:  # noqa: ANN401 - whatever the query gives, Decimal too
-    score = 1.0 if given is None else float(given)
-    if not 0 <= score <= 1:
-        raise ValueError(f"score is {score:g}, not from 0 to 1")
-    return score
-
-
-def _one_line(error: Exception) -> str:
-    """Return the message without DuckDB's drawing of the place in the query."""
-    return " ".join(str(error).split("\n\nLINE")[0].split()).removesuffix(".")
+        expected = f"expected a list of {{phrase, {', '.join(FIELDS[source.box_format])}}}"
+        raise SourceFaultError(f"{where}: {error}; {expected}. Change the query.") from None

@@ -166,6 +166,49 @@ def test_images_that_cannot_be_opened_reject_their_questions_and_the_rest_is_bui
     assert rows(tmp_path / "views", "questions")["question_id"].to_list() == ["4-sign"]
 
 
+@pytest.mark.fault(3)
+@pytest.mark.parametrize(
+    ("box_format", "units", "box"),
+    [("xyxy", "0..1", (8, 16, 24, 32)), ("xywh", "pixels", (8, 16, 16, 16)), ("cxcywh", "0..1000", (16, 24, 16, 16))],
+)
+def test_declared_boxes_give_the_views_of_pixel_boxes(
+    source: Source, tmp_path: Path, box_format: str, units: str, box: tuple[int, ...]
+) -> None:
+    build_views(source.recipe, tmp_path / "pixels", QUIET)
+    scale = {"0..1": 1 / 64, "pixels": 1, "0..1000": 1000 / 64}[units]
+    rows = source.rows()
+    for row in rows:
+        row["boxes"] = [{"phrase": "the red sign", "box": [number * scale for number in box]}] * len(row["boxes"])
+    source.write_rows(rows)
+    text = source.recipe.read_text()
+    declared = f'[source]\nbox_format = "{box_format}"\nbox_units = "{units}"\n'
+    source.recipe.write_text(text.replace("[source]\n", declared))
+    build_views(source.recipe, tmp_path / "declared", QUIET)
+    for table in ("questions", "views", "rejects"):
+        pixels, other = (pl.read_parquet(tmp_path / name / table / "*.parquet") for name in ("pixels", "declared"))
+        assert pixels.equals(other), table
+        assert pixels.height
+
+
+@pytest.mark.fault(3)
+def test_a_box_outside_its_image_is_a_rejected_row_and_units_of_a_whole_source_stop_the_build(
+    source: Source, tmp_path: Path
+) -> None:
+    rows = source.rows()
+    outside = {"phrase": "the red sign", "x0": 50, "y0": 10, "x1": 90, "y1": 30, "score": 1.0}
+    rows[0]["boxes"] = [outside, {**rows[0]["boxes"][0], "score": 0.2}]  # the weaker box must not take its place
+    source.write_rows(rows)
+    build_views(source.recipe, tmp_path / "views", QUIET)
+    rejects = pl.read_parquet(tmp_path / "views" / "rejects" / "*.parquet").filter(question_id=rows[0]["question_id"])
+    assert rejects.select("stage", "reason").rows() == [("evidence", "box_outside")]
+    assert rejects["message"].item() == "the box (50, 10, 90, 30) of 'the red sign' lies to 65% outside the 64 x 64 px"
+    for row in rows:
+        row["boxes"] = [{"phrase": "the red sign", "box": [0.1, 0.2, 0.3, 0.4]} for _ in row["boxes"]]
+    source.write_rows(rows)
+    with pytest.raises(RecipeError, match=r'6 of 6 boxes, .* lie within 0 to 1, .* Set source.box_units = "0..1"\.$'):
+        build_views(source.recipe, tmp_path / "others", QUIET)
+
+
 def test_a_path_that_no_file_can_have_rejects_its_question_alone(source: Source, tmp_path: Path) -> None:
     held = source.rows()
     held[0]["image_path"] = "a" * 300 + ".png"

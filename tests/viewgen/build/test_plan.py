@@ -75,6 +75,30 @@ def test_a_path_that_leaves_the_root_is_refused_unread(path: str, tmp_path: Path
     assert (refusal.stage, refusal.reason) == ("images", "outside_root")
 
 
+@pytest.mark.fault(27)
+def test_a_file_is_hashed_by_any_spelling_of_its_path_and_stored_under_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a b.png").write_bytes(b"x")
+    plain, uri = (
+        hash_image_file(path, tmp_path, ImageConfig()) for path in ("a b.png", f"file://{tmp_path}/a%20b.png")
+    )
+    assert plain.name == uri.name
+    assert plain.found == uri.found == "a b.png"
+    asked = [replace(questions(1)[0], image_path=uri.path)]
+    (part,) = plan_build(CONFIG, {}, asked, [uri], {}).parts
+    assert part.images[0].source_path == "a b.png"
+
+
+@pytest.mark.fault(18)
+def test_an_image_behind_a_link_that_leaves_the_root_is_refused_unless_links_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(b"x")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "a.png").symlink_to("../blob")
+    file = hash_image_file("a.png", tmp_path / "root", ImageConfig())
+    assert file.refusal is not None
+    assert (file.refusal.stage, file.refusal.reason, file.num_bytes) == ("images", "link_outside_root", 0)
+    assert hash_image_file("a.png", tmp_path / "root", ImageConfig(), follow_links=True).num_bytes == 1
+
+
 def test_the_code_s_hash_leaves_out_what_shapes_no_table() -> None:
     from viewgen.build import plan
 
