@@ -1,9 +1,9 @@
 """Decode the bytes of any image file into upright RGB pixels, safely; encode pixels as PNG, with equal bytes every time.
 Leaves out: colour profiles (pixels are taken as they are), all frames but the first, reading files (source/images.py).
 
-How pixels become RGB: EXIF orientation is applied and a broken EXIF block ignored; transparency is laid on white;
-16-bit grey is scaled to 8 bits; CMYK, palette, grey and bilevel are converted by Pillow. Floating-point and 32-bit grey
-have no agreed range and are refused."""
+How pixels become RGB: EXIF orientation is applied once, by the loader or here, and a broken EXIF block ignored;
+transparency is laid on white; 16-bit grey is scaled to 8 bits, by the bits that a TIFF file declares; CMYK, palette, grey
+and bilevel are converted by Pillow. Floating-point and 32-bit grey have no agreed range and are refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import struct
 import threading
 import warnings
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,24 @@ class UnusableImageError(ImageError):
         self.what = what
 
 
-MAX_MEGAPIXELS = 178
+FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000"),
+    *("PPM", "TGA", "PCX", "ICO", "QOI", "HEIF"),
+)
+"""Formats that are tried, whatever a file is called. No other is, above all none that starts another program."""
+_JPEG_END = b"\xff\xd9"
+_BITS_TAG = 258
+_NO_IMAGES = {
+    b"version https://git-lfs": "a Git LFS pointer instead of the image; run `git lfs pull`",
+    b"%!ps": "PostScript, which is a program and is not run; convert it to PNG",
+    b"%pdf": "PDF, not an image; render its page as PNG",
+    b"<!doctype html": "an HTML page instead of the image; fetch it again",
+    b"<html": "an HTML page instead of the image; fetch it again",
+    b"pk\x03\x04": "a ZIP archive, not an image; unpack it",
+}
+"""Begin of a file that is no image -> what it is."""
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+MAX_MEGAPIXELS = 178.0
 """Pillow refuses more as a decompression bomb."""
 
 
@@ -55,24 +73,77 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> Image.I
     """Decode an image file's bytes into upright RGB pixels.
 
     The default limit admits every size that a recipe may allow: a view set holds the images that its own build admitted.
-    Raises UnusableImageError: oversize_image above `max_megapixels`, unreadable_image for bytes that Pillow cannot read
-    whole.
+    Raises UnusableImageError: oversize_image above `max_megapixels`, unreadable_image for bytes that are no image of
+    FORMATS or that cannot be read whole. A fault of the machine, as of its memory, is raised as it is.
 
     decode_image(Path("photo.jpg").read_bytes()).size    # (width, height) in pixels, upright
     """
+    return decode_oriented(data, max_megapixels)[0]
+
+
+def decode_oriented(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[Image.Image, int]:
+    """Decode as decode_image does, and return with the pixels the EXIF orientation, 1 to 8, that turned the stored pixels
+    upright: boxes of the stored image are turned by it too."""
     try:
-        with _QUIET, Image.open(io.BytesIO(data)) as opened:
-            megapixels = opened.width * opened.height / 1e6
-            if megapixels <= max_megapixels:
-                return _upright_rgb(opened)
-    except UnusableImageError:
+        return _decoded(data, max_megapixels)
+    except (UnusableImageError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise UnusableImageError("oversize_image", f"more than max_megapixels {max_megapixels:g}") from None
     except Exception as error:  # decoders of broken files raise nearly everything: SyntaxError, struct.error, KeyError
-        raise UnusableImageError("unreadable_image", f"not an image that can be read whole ({_cause(error)})") from None
+        if isinstance(error, OSError) and error.errno is not None:  # of the machine: Pillow's own have no number
+            raise
+        if mended := _mended(data, error):
+            return decode_oriented(mended, max_megapixels)
+        raise UnusableImageError("unreadable_image", _fault(data, error)) from None
+
+
+def _decoded(data: bytes, max_megapixels: float) -> tuple[Image.Image, int]:
+    with _QUIET, Image.open(io.BytesIO(data), formats=_opened_formats()) as opened:
+        megapixels = opened.width * opened.height / 1e6
+        if megapixels <= max_megapixels:
+            return _upright_rgb(opened)
     found = f"{megapixels:.1f} megapixels, more than max_megapixels {max_megapixels:g}"
     raise UnusableImageError("oversize_image", found)
+
+
+@cache
+def _opened_formats() -> tuple[str, ...]:
+    """Return those of FORMATS that this Pillow knows; HEIF comes with a plugin."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _mended(data: bytes, error: Exception) -> bytes:
+    """Return the bytes of a flawed file whose pixels are all there; nothing for any other."""
+    if data.startswith(_PNG) and "too large" in str(error).casefold():
+        return _without_text(data)
+    is_cut_off = data.startswith(b"\xff\xd8") and "truncated" in str(error) and not data.endswith(_JPEG_END)
+    return data + _JPEG_END if is_cut_off and _has_its_rows(data + _JPEG_END) else b""
+
+
+def _without_text(data: bytes) -> bytes:
+    """Return a PNG file without its texts and its colour profile, which may be larger than Pillow reads."""
+    kept, at = [_PNG], len(_PNG)
+    while at + 8 <= len(data):
+        length = struct.unpack(">I", data[at : at + 4])[0]
+        if data[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+    shorter = b"".join(kept)
+    return shorter if len(shorter) < len(data) else b""
+
+
+def _has_its_rows(data: bytes) -> bool:
+    """Return True when a JPEG file that lacks its end lacks next to nothing: missing rows are filled with one colour."""
+    try:
+        with _QUIET, Image.open(io.BytesIO(data), formats=("JPEG",)) as opened:
+            rows = np.asarray(opened.convert("L"))
+    except Exception:  # whatever a decoder raises
+        return False
+    is_flat = (rows == rows[:, :1]).all(axis=1)
+    num_flat = int(np.argmin(is_flat[::-1])) if not is_flat.all() else len(rows)
+    return num_flat <= max(16, len(rows) // 32)
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -124,11 +195,16 @@ class _Quiet:
 _QUIET = _Quiet()
 
 
-def _upright_rgb(opened: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(opened))
+def _upright_rgb(opened: Image.Image) -> tuple[Image.Image, int]:
+    stored = _orientation(opened)
     opened.load()
+    # Some loaders turn the pixels themselves, TIFF's for one, and say so by taking the tag away.
+    left = _orientation(opened)
+    turn = _UPRIGHT.get(left)
     image = _to_rgb(opened)
-    return _bare(image.transpose(turn) if turn is not None else image)
+    upright = _bare(image.transpose(turn) if turn is not None else image)
+    applied = int(opened.info.get("original_orientation") or stored)
+    return upright, applied if applied in _UPRIGHT else 1
 
 
 def _orientation(image: Image.Image) -> int:
@@ -149,12 +225,20 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_16(image: Image.Image) -> Image.Image:
-    """Convert 16-bit grey to RGB, 65535 becoming 255. Pillow's own conversion would cut everything above 255 to white."""
+    """Convert 16-bit grey to RGB, white becoming 255. Pillow's own conversion would cut everything above 255 to white."""
     levels = np.asarray(image)
     if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
         found = f"pixels of mode {image.mode} from {levels.min():g} to {levels.max():g}"
         raise UnusableImageError("unreadable_image", f"{found} have no agreed range")
-    return Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+    white = max(_white_level(image), int(levels.max()))
+    return Image.fromarray(((levels.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)).convert("RGB")
+
+
+def _white_level(image: Image.Image) -> int:
+    """Return the level that means white: 65535, or less where a TIFF file declares fewer bits."""
+    declared = getattr(image, "tag_v2", {}).get(_BITS_TAG)
+    bits = int(np.max(declared)) if declared else 16
+    return 2**bits - 1 if 8 < bits < 16 else 65535
 
 
 def _bare(image: Image.Image) -> Image.Image:
@@ -164,6 +248,20 @@ def _bare(image: Image.Image) -> Image.Image:
     bare = image.copy()
     bare.info = {}
     return bare
+
+
+def _fault(data: bytes, error: Exception) -> str:
+    """Describe what the bytes are instead of an image, where they tell, and what to do."""
+    for begins, what in _NO_IMAGES.items():
+        if data[:1024].lstrip().lower().startswith(begins):
+            return what
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return "HEIC, which Pillow opens only with a plugin; convert it to JPEG or PNG"
+    if b"<svg" in data[:4096].lower():
+        return "SVG, a drawing without pixels; render it as PNG"
+    if not data:
+        return "an empty file; fetch it again"
+    return f"not an image that can be read whole ({_cause(error)})"
 
 
 def _cause(error: Exception) -> str:

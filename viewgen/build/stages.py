@@ -150,7 +150,12 @@ def _open(image: ImageRecord, build: BuildContext) -> ImageRecord:
     if decoded.sha256 != image.key:
         raise RecipeError(f"{path}: changed while the build was running. Build again when the source is at rest.")
     opened = replace(
-        image, data=decoded.data, width_px=decoded.width_px, height_px=decoded.height_px, pixels=decoded.image
+        image,
+        data=decoded.data,
+        width_px=decoded.width_px,
+        height_px=decoded.height_px,
+        orientation=decoded.orientation,
+        pixels=decoded.image,
     )
     opened = opened.each(lambda record: replace(_reviewed(record, build.reviews), image_id=image.image_id))
     return opened.each(partial(_with_annotations, image=opened, build=build))

@@ -84,7 +84,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             orientation=Column(
                 type=_INT,
                 nullable=True,
-                meaning="EXIF orientation of the file, 1 to 8, that decoding applied; 1 without one, or where the loader turns it itself.",
+                meaning="EXIF orientation of the file, 1 to 8, that decoding applied; 1 without one.",
             ),
         ),
         "questions": _table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -14,7 +15,7 @@ from PIL import Image
 
 from viewgen.decode import UnusableImageError, encode_png
 from viewgen.errors import ImageError
-from viewgen.source.images import ImageConfig, open_image
+from viewgen.source.images import ImageConfig, open_image, read_image_file
 
 CONFIG = ImageConfig()
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -101,3 +102,36 @@ def test_pixels_and_bytes_above_the_settings_are_refused_with_both_numbers(tmp_p
 def test_limits_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be a number above 0"):
         ImageConfig(**wrong)
+
+
+@pytest.mark.fault(6)
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_a_fault_of_the_machine_is_tried_again_and_then_raised(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("viewgen.source.images.RETRY_AFTER_S", (0.0, 0.0))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"pixels")
+    failures, read = [2], Path.read_bytes
+
+    def fail(self: Path) -> bytes:
+        failures[0] -= 1
+        if failures[0] >= 0:
+            raise OSError(code, os.strerror(code), str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    assert read_image_file(path, CONFIG) == b"pixels"
+    failures[0] = 3
+    with pytest.raises(OSError, match=os.strerror(code)):
+        read_image_file(path, CONFIG)
+
+
+@pytest.mark.fault(6)
+def test_a_file_that_may_not_be_read_is_a_rejection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    (tmp_path / "a.png").write_bytes(b"pixels")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert refusal_of(tmp_path / "a.png").what == "cannot be read (Permission denied)"
