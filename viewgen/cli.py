@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from viewgen.commands import new_app, run_app
-from viewgen.errors import SettingsError
+from viewgen.errors import SettingsError, ShortfallError
 from viewgen.settings import settings_from
 
 app = new_app("Questions and images in, question-relevant evidence views out.")
@@ -44,6 +44,9 @@ def build(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes to cut views; one per core if not given.")
     ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on where half of the image files or more are missing.")
+    ] = False,
 ) -> None:
     """Build the view set of a recipe, or go on with one that was begun."""
     # Threads of a model that wait for each other would otherwise spin on the cores that encode the views.
@@ -51,21 +54,24 @@ def build(
 
     from viewgen.build.builder import BuildOptions, build_views
     from viewgen.progress import counted, duration
-    from viewgen.report.inspect import in_words, summarise
+    from viewgen.report.inspect import in_words, shortfall, summarise
     from viewgen.viewset.shards import ViewSet
 
     if force and only:
         raise SettingsError("--force rebuilds all parts, --only some of them. Give one of the two.")
-    options = BuildOptions(force=force, only=tuple(only or ()), reviews=reviews)
+    options = BuildOptions(force=force, only=tuple(only or ()), reviews=reviews, allow_missing=allow_missing)
     options = options if threads is None else replace(options, num_threads=threads)
     options = options if workers is None else replace(options, num_workers=workers)
     start_s = time.monotonic()
     report = build_views(recipe, out, options)
     spent = duration(time.monotonic() - start_s)
-    if report.is_complete:
-        print(in_words(summarise(ViewSet.open(out))) + "\n")
+    summary = summarise(ViewSet.open(out)) if report.is_complete else None
+    if summary:
+        print(in_words(summary) + "\n")
     made = f"{counted(report.num_made, 'part')} built in {spent}, {report.num_reused:,} reused"
     print(f"{out}: {made}, of {report.num_parts:,}.")
+    if summary and (lost := shortfall(summary)):
+        raise ShortfallError(f"{out}: {lost}")
 
 
 @app.command()

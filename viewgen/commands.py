@@ -4,6 +4,7 @@ Leaves out: the commands themselves (cli.py of both packages)."""
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -72,9 +73,8 @@ def run_app(
             f"`{command}` needs {missing}, which is not installed. Run `pip install '{DISTRIBUTION}[{extra}]'`."
         )
     except OSError as error:  # a full disk, a folder that may not be written
-        return _refused(
-            f"{error.filename or arguments[0]}: {error.strerror or error}. Free space or name another place."
-        )
+        where = error.filename or f"{program} {' '.join(arguments[:1])}"
+        return _refused(f"{where}: {error.strerror or error}. {_remedy(error)}")
     except Exit as end:
         code = end.exit_code
     except (KeyboardInterrupt, Abort):
@@ -82,6 +82,16 @@ def run_app(
     if code == INTERRUPTED:
         print(when_stopped, file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "Free space or name another place."
+    if error.errno in {errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG}:
+        return "Name another place."
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "Change its permissions or name another place."
+    return "Run the same command again once that is mended: it goes on where it stopped."
 
 
 def _refused(message: str, code: int = 2) -> int:

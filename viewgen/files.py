@@ -4,6 +4,7 @@ Leaves out: the contents. A crash leaves the old file or the new one, never a pa
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ def write_whole(path: Path) -> Iterator[Path]:
         _sync(partial)
         partial.replace(path)
         _sync(path.parent)
+    except Exception as error:
+        raise _named(error, path) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -48,8 +51,21 @@ def write_whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
         partial.rename(path)
         _sync(path.parent)
+    except Exception as error:
+        raise _named(error, path) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _named(error: Exception, path: Path) -> Exception:
+    """Return the error; one of the disk as an OSError that names the file, whichever library met it."""
+    if isinstance(error, OSError):
+        error.filename = error.filename or str(path)
+        return error
+    said = str(error)
+    codes = (code for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS) if os.strerror(code) in said)
+    code = next(codes, None)
+    return error if code is None else OSError(code, os.strerror(code), str(path))
 
 
 def _sync(path: Path) -> None:

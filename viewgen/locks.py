@@ -20,6 +20,7 @@ def locked(folder: Path, error: type[Exception]) -> Iterator[None]:
     with locked(Path("run"), CheckpointError):
         ...    # nobody else writes there
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     file = _take(path, error)
@@ -29,6 +30,9 @@ def locked(folder: Path, error: type[Exception]) -> Iterator[None]:
         with suppress(FileNotFoundError):  # the folder itself may be gone
             path.unlink()
         os.close(file)
+        if is_new:
+            with suppress(OSError):  # something was written, which stays
+                folder.rmdir()
 
 
 def _take(path: Path, error: type[Exception]) -> int:

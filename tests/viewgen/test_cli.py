@@ -173,7 +173,7 @@ def test_a_place_that_cannot_be_written_is_one_line(source: Source, tmp_path: Pa
     told = refused(capsys, "build", str(source.recipe), "--out", str(file))
     assert told == f"{file}: is a file. Name a new or an empty folder."
     assert refused(capsys, "build", str(source.recipe), "--out", f"{file}/views").endswith(
-        ": Not a directory. Free space or name another place."
+        ": Not a directory. Name another place."
     )
     assert file.read_text() == "mine"
 
@@ -218,3 +218,30 @@ def test_ctrl_c_ends_with_code_130_and_says_that_the_same_command_goes_on(tmp_pa
 def test_what_the_command_builds_trainer_can_open(source: Source, tmp_path: Path) -> None:
     assert run(["build", str(source.recipe), "--out", str(tmp_path / "views")]) == 0
     assert len(ViewSet.open(tmp_path / "views").samples("test", ["crop", "masked"])) == 2
+
+
+@pytest.mark.fault(20)
+def test_a_build_that_keeps_nothing_says_so_and_exits_with_code_3(
+    source: Source, tmp_path: Path, capsys: Printed
+) -> None:
+    held = [row for row in source.rows() if row["question_id"].endswith("ghost")]
+    source.write_rows(held)
+    out = str(tmp_path / "views")
+    assert run(["build", str(source.recipe), "--out", out, "--workers", "0"]) == 3
+    printed = capsys.readouterr()
+    assert "5 questions came in = 0 kept + 5 rejected" in printed.out
+    assert printed.err.splitlines()[-1] == (
+        f"error: {out}: nothing was kept of 5 questions: 5 were lost to evidence/no_region. See why: "
+        f"viewgen sql {out} \"SELECT message FROM rejects WHERE reason = 'no_region' LIMIT 20\"."
+    )
+    assert run(["inspect", out]) == 0  # the view set is whole
+
+
+@pytest.mark.fault(20)
+def test_a_build_that_loses_more_than_half_to_one_reason_exits_with_code_3(
+    source: Source, tmp_path: Path, capsys: Printed
+) -> None:
+    held = [row for row in source.rows() if row["question_id"] != "0-sign"]
+    source.write_rows(held)
+    assert run(["build", str(source.recipe), "--out", str(tmp_path / "views"), "--workers", "0"]) == 3
+    assert "only 4 were kept of 9 questions: 5 were lost to evidence/no_region." in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -93,3 +94,26 @@ def test_reading_views_needs_no_extra(arguments: list[str], drawn_views: Path, t
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.fault(26)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/d/a"), "/d/a: No space left on device. Free space or name"),
+        (PermissionError(errno.EACCES, "Permission denied", "/d"), "/d: Permission denied. Change its permissions or"),
+        (
+            OSError(errno.EIO, "Input/output error"),
+            "viewgen build: Input/output error. Run the same command again once",
+        ),
+        (OSError("odd"), "viewgen build: odd. Run the same command again once that is mended"),
+    ],
+)
+def test_a_fault_of_the_machine_is_one_line_with_a_place_and_a_remedy(
+    error: OSError, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**more: object) -> None:
+        raise error
+
+    assert run_app(fail, "viewgen", ["build"], extra="build", when_stopped="") == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")

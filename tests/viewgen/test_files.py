@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
+import polars as pl
 import pytest
+from safetensors import SafetensorError
 
 from viewgen.files import write_whole, write_whole_folder
 
@@ -56,3 +59,29 @@ def test_a_crash_leaves_the_old_folder_and_what_a_killed_writer_left_is_not_kept
         (partial / "stale").read_text()
     assert [file.name for file in path.iterdir()] == ["whole"]
     assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.fault(26)
+def test_a_full_disk_names_the_file_whichever_library_met_it(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        pl.exceptions.ComputeError("No space left on device (os error 28)"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ):
+        with pytest.raises(OSError) as refusal, write_whole(path) as partial:
+            partial.write_bytes(b"half")
+            raise error
+        assert (refusal.value.errno, refusal.value.filename) == (errno.ENOSPC, str(path))
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError) as refusal, write_whole_folder(tmp_path / "step") as folder:
+        (folder / "model").write_bytes(b"half")
+        raise SafetensorError("No space left on device")
+    assert refusal.value.filename == str(tmp_path / "step")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault(26)
+def test_any_other_error_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="space"), write_whole(tmp_path / "a"):
+        raise KeyError("space")

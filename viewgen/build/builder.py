@@ -13,12 +13,22 @@ from pathlib import Path
 
 from viewgen.audit.auditor import Auditor
 from viewgen.build.config import BuildConfig, read_config, with_local_models
-from viewgen.build.plan import ImageFile, PartTask, Plan, hash_image_file, open_folder, plan_build, with_parts
+from viewgen.build.plan import (
+    ImageFile,
+    PartTask,
+    Plan,
+    hash_image_file,
+    open_folder,
+    plan_build,
+    refuse_file,
+    with_parts,
+)
 from viewgen.build.stages import BuildContext, run_stages
 from viewgen.build.workers import Workers, ahead
-from viewgen.errors import ModelError, ReviewsError
+from viewgen.errors import ModelError, RecipeError, ReviewsError, ShardError
 from viewgen.files import write_whole
 from viewgen.grounding.regions import RegionFinder, region_finder
+from viewgen.locks import locked
 from viewgen.phrases import phrase_finder
 from viewgen.progress import Progress, Stream, counted
 from viewgen.records import ImageRecord, Question
@@ -46,6 +56,8 @@ class BuildOptions:
     """For hashing and opening images, 1 or more."""
     num_workers: int = os.cpu_count() or 1
     """Processes that cut, encode and measure views; with 0 this one does."""
+    allow_missing: bool = False
+    """Go on where half of the image files or more are missing."""
     progress_out: Stream | None = None
     """Stream of the progress lines; standard error when not given."""
 
@@ -78,29 +90,42 @@ def build_views(
     if config.regions.method == "annotated":
         refuse_misfits(questions, config.source, recipe, config.images)
     reviews = reviews_of(questions, options.reviews)
+    files = hash_images(questions, root, config, options)
+    if not options.allow_missing:
+        refuse_missing(files, root, recipe)
     local = with_local_models(config, recipe.parent)
     phrases = phrase_finder(local.phrases)
     finder = finder or load_finder(local, recipe)
-    files = hash_images(questions, root, config, options)
     plan = plan_build(config, {**phrases.models, **finder.models}, questions, files, reviews)
+    refuse_file(out)
+    with locked(out, ShardError):
+        return _build(
+            out,
+            plan,
+            options,
+            BuildContext(
+                root=root,
+                config=config,
+                phrases=phrases,
+                finder=finder,
+                auditor=Auditor(config.audit, finder.retriever, finder.detector),
+                workers=Workers(options.num_workers),
+                num_threads=options.num_threads,
+                reviews=reviews,
+            ),
+        )
+
+
+def _build(out: Path, plan: Plan, options: BuildOptions, context: BuildContext) -> BuildReport:
+    """Make the parts that are not finished, in a folder that is held."""
     manifest = open_folder(out, plan, options.force, options.only)
     num_reused = len(manifest.parts)
     todo = parts_to_make(plan, manifest, options.only)
     total = sum(len(part.images) for part in todo)
     with (
-        Workers(options.num_workers) as workers,
+        context.workers,
         Progress("build", total, "images", options.progress_out) as progress,
     ):
-        context = BuildContext(
-            root=root,
-            config=config,
-            phrases=phrases,
-            finder=finder,
-            auditor=Auditor(config.audit, finder.retriever, finder.detector),
-            workers=workers,
-            num_threads=options.num_threads,
-            reviews=reviews,
-        )
         for part in todo:
             manifest = write_part(out, manifest, part, list(progress.each(run_stages(part.images, context))))
     write_card(out, manifest)
@@ -142,6 +167,16 @@ def hash_images(
         hashed = partial(hash_image_file, root=root, config=config.images, follow_links=config.source.follow_links)
         files = ahead(hashed, paths, options.num_threads)
         return list(progress.each(files))
+
+
+def refuse_missing(files: Sequence[ImageFile], root: Path, recipe: Path) -> None:
+    """Raise RecipeError when half of the image files or more are not there: it is said before models are loaded."""
+    missing = [file.path for file in files if file.refusal and file.refusal.reason == "missing_image"]
+    if missing and 2 * len(missing) >= len(files):
+        share = f"{len(missing):,} of {counted(len(files), 'image file')}"
+        found = f"{share} are missing below {str(root)!r}, as {missing[0]!r}"
+        remedy = "Correct source.root or image_path, or build without them by --allow-missing."
+        raise RecipeError(f"{recipe}: {found}. {remedy}")
 
 
 def parts_to_make(plan: Plan, manifest: Manifest, only: Sequence[int]) -> list[PartTask]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,9 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from viewgen.build.config import BuildConfig
 from viewgen.decode import UnusableImageError
 from viewgen.errors import ShardError
+from viewgen.locks import LOCK
 from viewgen.progress import counted
 from viewgen.records import ImageRecord, Question, QuestionRecord, Rejection
 from viewgen.source.images import ImageConfig, read_image_file
@@ -26,8 +30,8 @@ from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
 from viewgen.viewset.shards import file_fault, file_record, table_path
 
-_LIBRARIES = ("numpy", "open_clip_torch", "pillow", "polars", "torch")
-"""Another version of one of these may write other bytes."""
+_LIBRARIES = ("duckdb", "numpy", "pillow", "polars")
+"""Another version of one of these may write other bytes, whatever the recipe uses."""
 _NO_EFFECT = (
     "report/",
     "cli.py",
@@ -38,6 +42,8 @@ _NO_EFFECT = (
     "build/workers.py",
 )
 """Folders and files of viewgen that do not shape a table."""
+PASSING_REASONS = frozenset({"missing_image", "link_outside_root"})
+"""Reasons of a rejection that may pass: the next build looks again."""
 _NOT_COMPARED = ("source",)
 """The questions and image files themselves are compared, not how they were found."""
 
@@ -100,7 +106,9 @@ def plan_build(
     made_by = {
         "viewgen": version("vzero-evidence"),
         "code": code_version(),
-        **_installed(_LIBRARIES),
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        **_installed(libraries_used(config)),
+        **_resolved(config),
     }
     chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
@@ -115,6 +123,37 @@ def plan_build(
     common = fingerprint(_compared(manifest))
     parts = tuple(_part(number, chunk, common, reviews) for number, chunk in enumerate(chunks))
     return Plan(manifest=manifest, parts=parts)
+
+
+def libraries_used(config: BuildConfig) -> tuple[str, ...]:
+    """Return the distributions whose version may change what this recipe gives."""
+    retrieves, detects = _uses(config)
+    chats = config.phrases.method == "chat" and not config.phrases.base_url
+    used = set(_LIBRARIES)
+    used |= {"torch", "open_clip_torch", "timm"} if retrieves else set()
+    used |= {"torch", "torchvision", "transformers"} if detects or chats else set()
+    used |= {"groundingdino-py"} if detects and config.detector.library == "groundingdino" else set()
+    used |= {"spacy", *({config.phrases.model} - {""})} if config.phrases.method == "spacy" else set()
+    return tuple(sorted(used))
+
+
+def _uses(config: BuildConfig) -> tuple[bool, bool]:
+    """Return True for a recipe that retrieves, and for one that detects."""
+    method, views = config.regions.method, config.views
+    return method in {"retrieval", "fused"} or views.needs_tiles or views.needs_vectors, method in {"detector", "fused"}
+
+
+def _resolved(config: BuildConfig) -> dict[str, str]:
+    """Return the device that `auto` means on this machine, where a model is used whose settings say so."""
+    retrieves, detects = _uses(config)
+    devices = [config.retrieval.device] * retrieves + [config.detector.device] * detects
+    if config.phrases.method == "chat" and not config.phrases.base_url:
+        devices.append(config.phrases.device)
+    if "auto" not in devices:
+        return {}
+    import torch
+
+    return {"device auto": "cuda" if torch.cuda.is_available() else "cpu"}
 
 
 def _installed(libraries: Sequence[str]) -> dict[str, str]:
@@ -134,21 +173,45 @@ def open_folder(out: Path, plan: Plan, force: bool, only: Sequence[int]) -> Mani
     for part in only:
         if not 0 <= part < len(plan.parts):
             raise ShardError(f"{out}: there is no part {part}: this build has parts 0 to {len(plan.parts) - 1}.")
-    if out.exists() and not out.is_dir():
-        raise ShardError(f"{out}: is a file. Name a new or an empty folder.")
-    is_used = out.exists() and any(path.name != f"{MANIFEST}.partial" for path in out.iterdir())
+    refuse_file(out)
+    is_used = out.exists() and any(path.name not in {f"{MANIFEST}.partial", LOCK} for path in out.iterdir())
     if is_used and not (out / MANIFEST).is_file():
         raise ShardError(f"{out}: holds other files and no {MANIFEST}. Name a new or an empty folder.")
     kept: tuple[PartRecord, ...] = ()
     if is_used and not force:
         found = read_manifest(out)
-        _refuse_other(out, found, plan.manifest)
+        back = returned_files(out, found, plan)
+        _refuse_other(out, found, plan.manifest, may_have_grown=bool(back))
         kept = tuple(record for record in found.parts if record.part not in only and _is_whole(out, record))
+        if back:  # what they shift in other parts is made again with them
+            kept = tuple(record for record in kept if _is_as_planned(record, plan))
         _refuse_changed(out, kept, plan)
     manifest = with_parts(plan.manifest, kept)
     write_manifest(out, manifest)
     _remove_strays(out, manifest)
     return manifest
+
+
+def refuse_file(out: Path) -> None:
+    """Raise ShardError for an output that is no folder."""
+    if out.exists() and not out.is_dir():
+        raise ShardError(f"{out}: is a file. Name a new or an empty folder.")
+
+
+def returned_files(out: Path, found: Manifest, plan: Plan) -> frozenset[str]:
+    """Return the image files that an earlier build missed and that are there now."""
+    there = {record.question.image_path for part in plan.parts for image in part.images for record in image.kept}
+    missed: set[str] = set()
+    for record in found.parts:
+        path = table_path(out, "rejects", record.part)
+        if not file_fault(path, "rejects", record.files["rejects"]):
+            rows = pl.read_parquet(path, columns=["image_path", "reason"])
+            missed |= {*rows.filter(pl.col("reason").is_in([*PASSING_REASONS]))["image_path"]}
+    return frozenset(missed & there)
+
+
+def _is_as_planned(record: PartRecord, plan: Plan) -> bool:
+    return record.part < len(plan.parts) and record.fingerprint == plan.parts[record.part].fingerprint
 
 
 def with_parts(manifest: Manifest, parts: Sequence[PartRecord]) -> Manifest:
@@ -186,14 +249,15 @@ def _image_records(questions: Sequence[Question], files: Sequence[ImageFile]) ->
 
 def _chunks(images: Sequence[ImageRecord], config: BuildConfig) -> Iterator[tuple[ImageRecord, ...]]:
     chunk: list[ImageRecord] = []
-    size_mb = 0.0
+    size_mb, num = 0.0, 0
     for image in images:
         image_mb = image.num_bytes / 1e6
-        if chunk and (len(chunk) == config.images_per_part or size_mb + image_mb > config.part_mb):
+        if chunk and image_mb and (num == config.images_per_part or size_mb + image_mb > config.part_mb):
             yield tuple(chunk)
-            chunk, size_mb = [], 0.0
+            chunk, size_mb, num = [], 0.0, 0
         chunk.append(image)
         size_mb += image_mb
+        num += image.num_bytes > 0  # files that could not be read take no room
     yield tuple(chunk)
 
 
@@ -229,13 +293,13 @@ def _flat(tables: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield f"{before}{name}", value
 
 
-def _refuse_other(out: Path, found: Manifest, planned: Manifest) -> None:
+def _refuse_other(out: Path, found: Manifest, planned: Manifest, may_have_grown: bool = False) -> None:
     old, new = _compared(found), _compared(planned)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             differs = f"was built with {name} = {old.get(name)!r}, now it is {new.get(name)!r}"
             raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild this one with --force.")
-    if found.num_parts != planned.num_parts:
+    if found.num_parts != planned.num_parts and not may_have_grown:
         differs = f"was built from a source of {counted(found.num_parts, 'part')}, now of {planned.num_parts:,}"
         raise ShardError(f"{out}: {differs}. Build into another folder, or rebuild this one with --force.")
 

@@ -145,6 +145,9 @@ def _open(image: ImageRecord, build: BuildContext) -> ImageRecord:
     try:
         decoded = open_image(path, build.config.images)
     except UnusableImageError as error:
+        if not path.is_file():
+            gone = "was there when the build began and is away now"
+            raise RecipeError(f"{path}: {gone}. Bring it back and run the same command: it goes on.") from None
         why = Rejection(stage="images", reason=error.reason, message=error.what)
         return image.each(lambda record: replace(record, rejection=why))
     if decoded.sha256 != image.key:

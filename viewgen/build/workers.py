@@ -30,6 +30,10 @@ R = TypeVar("R")
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from viewgen.build.workers import serve; serve()"
 
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""One thread for each worker: there are as many workers as cores, and their threads would wait for each other."""
+
+
 class Workers:
     """At most `num` processes, each started when there is work for it; with 0, work is done in this process."""
 
@@ -79,6 +83,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,
+            env={**os.environ, **dict.fromkeys(_THREADS, "1")},
         )
 
     def call(self, work: Callable[[T], R], item: T) -> R:

@@ -133,6 +133,20 @@ class Summary:
     """Name of MEASURES -> by ..., num (values that are not null), and one column for each of QUANTILES"""
 
 
+def shortfall(summary: Summary) -> str:
+    """Return a sentence about a view set that keeps nothing or lost more than half of its questions to one reason, with
+    the command that shows them; empty for any other."""
+    worst = max(summary.reasons, key=lambda row: int(row["num"]), default=None)
+    is_lost = worst is not None and 2 * int(worst["num"]) > summary.came_in
+    if worst is None or not (is_lost or summary.kept == 0):
+        return ""
+    what = "nothing was kept" if summary.kept == 0 else f"only {summary.kept:,} were kept"
+    lost = f"{int(worst['num']):,} were lost to {worst['stage']}/{worst['reason']}"
+    query = f"SELECT message FROM rejects WHERE reason = '{worst['reason']}' LIMIT 20"
+    asked = counted(summary.came_in, "question")
+    return f'{what} of {asked}: {lost}. See why: viewgen sql {summary.path} "{query}".'
+
+
 def connect(view_set: ViewSet) -> Connection:
     """Open a DuckDB with one view per table, which reads the tables' own files and reaches nothing else: no other
     file, no network, no extension, no Python variable; it spills nothing to disk and its settings are locked."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -538,3 +538,76 @@ def test_progress_is_told_while_building(source: Source, tmp_path: Path) -> None
     build(source, tmp_path / "views", replace(QUIET, progress_out=said))
     assert "hash  5 of 5 images" in said.getvalue()
     assert "build  5 of 5 images" in said.getvalue()
+
+
+# ---- faults found in use
+
+
+def build_and_read(source: Source, out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Build, and return the rows of each table by its key, whatever part they stand in."""
+    build(source, out)
+    tables = {name: rows(out, name).sort(TABLES[name].key) for name in TABLES}
+    return {name: table.to_dicts() for name, table in tables.items()}
+
+
+@pytest.mark.fault(6)
+def test_files_that_are_back_are_built_by_the_next_build(source: Source, tmp_path: Path) -> None:
+    out = tmp_path / "views"
+    whole = build_and_read(source, tmp_path / "whole")
+    (source.data / "3.png").rename(tmp_path / "3.png")
+    build(source, out)
+    missed = {name for name, _, reason in rejects(out) if reason == "missing_image"}
+    assert missed == {"3-sign", "3-ghost"}
+    (tmp_path / "3.png").rename(source.data / "3.png")
+    report = build(source, out)
+    assert report.num_made > 0
+    assert build_and_read(source, out) == whole
+    assert build(source, out).num_made == 0
+
+
+@pytest.mark.fault(6)
+def test_a_file_that_goes_away_while_its_part_is_made_stops_the_build(source: Source, tmp_path: Path) -> None:
+    class TakesAway(Weighted):
+        def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
+            (source.data / "4.png").unlink(missing_ok=True)
+            return ANNOTATED.find(images)
+
+    kept = (source.data / "4.png").read_bytes()
+    with pytest.raises(RecipeError, match=r"4\.png: was there when the build began and is away now\. Bring it back"):
+        build(source, tmp_path / "views", replace(QUIET, num_threads=1), TakesAway("0"))
+    (source.data / "4.png").write_bytes(kept)
+    build(source, tmp_path / "views", finder=Weighted("0"))
+    assert not [reason for _, stage, reason in rejects(tmp_path / "views") if stage == "images"]
+
+
+@pytest.mark.fault(20)
+def test_half_of_the_files_missing_is_said_before_anything_is_made(source: Source, tmp_path: Path) -> None:
+    for number in (0, 2, 3):
+        (source.data / f"{number}.png").unlink()
+    with pytest.raises(RecipeError) as refusal:
+        build(source, tmp_path / "views")
+    said = f"{source.recipe}: 3 of 5 image files are missing below {str(source.data)!r}, as '0.png'."
+    assert str(refusal.value).startswith(said)
+    assert not (tmp_path / "views").exists()
+    build(source, tmp_path / "views", replace(QUIET, allow_missing=True))
+    assert rows(tmp_path / "views", "questions")["question_id"].to_list() == ["1-sign", "4-sign"]
+
+
+@pytest.mark.fault(25)
+def test_two_builds_at_once_in_one_folder_are_one_line(source: Source, tmp_path: Path) -> None:
+    out = tmp_path / "views"
+
+    class BuildsToo(Weighted):
+        said = ""
+
+        def find(self, images: Sequence[ImageQuery]) -> list[ImageRegions]:
+            with pytest.raises(ShardError) as refusal:
+                build(source, out, finder=Weighted("0"))
+            BuildsToo.said = str(refusal.value)
+            return ANNOTATED.find(images)
+
+    build(source, out, finder=BuildsToo("0"))
+    assert BuildsToo.said == f"{out}: another process is writing there. Wait until it ends, or name another folder."
+    assert sorted(path.name for path in out.iterdir() if path.is_file()) == ["README.md", "manifest.json"]
+    (out / ".lock").write_text("")  # a killed process leaves it behind
+    assert build(source, out, finder=Weighted("0")).num_made == 0

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from viewgen.build.config import BuildConfig
-from viewgen.build.plan import ImageFile, code_version, hash_image_file, plan_build
+from viewgen.build.plan import ImageFile, code_version, hash_image_file, libraries_used, plan_build
+from viewgen.detectors import DetectorConfig
+from viewgen.grounding.regions import RegionsConfig
+from viewgen.phrases import PhrasesConfig
 from viewgen.records import Question
+from viewgen.retrieval.retriever import RetrievalConfig
 from viewgen.source.images import ImageConfig
 from viewgen.source.recipe import SourceConfig
 from viewgen.source.reviews import Review
+from viewgen.views.cutting import ViewsConfig
 
 CONFIG = BuildConfig(source=SourceConfig(root=".", query=""), images_per_part=2, part_mb=1.0)
 
@@ -106,3 +113,44 @@ def test_the_code_s_hash_leaves_out_what_shapes_no_table() -> None:
     folder = Path(plan.__file__).parents[1]
     for name in plan._NO_EFFECT:
         assert (folder / name).exists(), f"{name} is named as without effect and is not there"
+
+
+@pytest.mark.fault(34)
+def test_files_that_could_not_be_read_take_no_room_in_a_part() -> None:
+    assert parts(CONFIG, 10, 0, 0, 10, 10) == [["0.png", "1.png", "2.png", "3.png"], ["4.png"]]
+    assert parts(CONFIG, 0, 0, 0) == [["0.png", "1.png", "2.png"]]
+
+
+@pytest.mark.fault(15)
+def test_the_libraries_of_a_fingerprint_are_those_that_the_recipe_uses() -> None:
+    def used(method: str, **more: object) -> set[str]:
+        config = replace(CONFIG, regions=RegionsConfig(method=method), **more)  # type: ignore[arg-type]
+        return {*libraries_used(config)} - {"duckdb", "numpy", "pillow", "polars"}
+
+    assert used("annotated") == set()
+    assert used("retrieval") == {"torch", "open_clip_torch", "timm"}
+    dino = DetectorConfig(library="groundingdino", model="embedded:drawn-dino")
+    assert used("detector", detector=dino) == {"torch", "torchvision", "transformers", "groundingdino-py"}
+    assert used("annotated", phrases=PhrasesConfig(method="spacy", model="en_core_web_sm")) == {
+        "spacy",
+        "en_core_web_sm",
+    }
+    swaps = ViewsConfig(negative=("swapped",), donors="nearest")
+    assert used("annotated", views=swaps) == {"torch", "open_clip_torch", "timm"}
+
+
+@pytest.mark.fault(15)
+def test_another_zlib_library_or_device_is_another_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    retrieves = replace(CONFIG, regions=RegionsConfig(method="retrieval"))
+
+    def made_by(config: BuildConfig) -> dict[str, str]:
+        return dict(plan_build(config, {}, questions(1), files(10), {}).manifest.made_by)
+
+    here = made_by(retrieves)
+    assert here["zlib"] == zlib.ZLIB_RUNTIME_VERSION
+    assert here["device auto"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert "device auto" not in made_by(CONFIG)
+    assert "device auto" not in made_by(replace(retrieves, retrieval=RetrievalConfig(device="cpu")))
+    there = not torch.cuda.is_available()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert made_by(retrieves) == here | {"device auto": "cuda" if there else "cpu"}

@@ -119,3 +119,10 @@ def test_a_worker_loads_no_model_library() -> None:
         loaded = set(workers.call(eval, "list(__import__('sys').modules)"))
     assert "viewgen.views.cutting" in loaded
     assert not loaded & {"torch", "open_clip", "transformers", "polars", "duckdb"}
+
+
+@pytest.mark.fault(34)
+def test_a_worker_computes_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with Workers(1) as workers:
+        assert [workers.call(os.getenv, name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")] == ["1", "1"]
