@@ -71,6 +71,7 @@ def test_a_missing_extra_is_one_line_that_says_how_to_install_it(
         """[source]\nroot = "."\nquery = "SELECT 'q' AS question_id, 'i' AS image_path, 'a' AS question"\n"""
         """[regions]\nmethod = "retrieval"\n"""
     )
+    (tmp_path / "i").write_bytes(b"there")
     (tmp_path / "run.toml").write_text('[data]\nview_set = "views"\n')
     program = f"import sys; from {package}.cli import main; sys.argv = {[package, *arguments]!r}; main()"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}

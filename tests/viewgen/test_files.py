@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
@@ -61,6 +62,12 @@ def test_a_crash_leaves_the_old_folder_and_what_a_killed_writer_left_is_not_kept
     assert [*tmp_path.iterdir()] == [path]
 
 
+def half_written(writing: AbstractContextManager[Path], error: Exception) -> None:
+    with writing as partial:
+        (partial / "model" if partial.is_dir() else partial).write_bytes(b"half")
+        raise error
+
+
 @pytest.mark.fault(26)
 def test_a_full_disk_names_the_file_whichever_library_met_it(tmp_path: Path) -> None:
     path = tmp_path / "part.parquet"
@@ -69,14 +76,12 @@ def test_a_full_disk_names_the_file_whichever_library_met_it(tmp_path: Path) -> 
         pl.exceptions.ComputeError("No space left on device (os error 28)"),
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ):
-        with pytest.raises(OSError) as refusal, write_whole(path) as partial:
-            partial.write_bytes(b"half")
-            raise error
+        with pytest.raises(OSError) as refusal:
+            half_written(write_whole(path), error)
         assert (refusal.value.errno, refusal.value.filename) == (errno.ENOSPC, str(path))
         assert list(tmp_path.iterdir()) == []
-    with pytest.raises(OSError) as refusal, write_whole_folder(tmp_path / "step") as folder:
-        (folder / "model").write_bytes(b"half")
-        raise SafetensorError("No space left on device")
+    with pytest.raises(OSError) as refusal:
+        half_written(write_whole_folder(tmp_path / "step"), SafetensorError("No space left on device"))
     assert refusal.value.filename == str(tmp_path / "step")
     assert list(tmp_path.iterdir()) == []
 

@@ -173,7 +173,7 @@ def refuse_missing(files: Sequence[ImageFile], root: Path, recipe: Path) -> None
     """Raise RecipeError when half of the image files or more are not there: it is said before models are loaded."""
     missing = [file.path for file in files if file.refusal and file.refusal.reason == "missing_image"]
     if missing and 2 * len(missing) >= len(files):
-        share = f"{len(missing):,} of {counted(len(files), 'image file')}"
+        share = f"{len(missing):,} of {len(files):,} image files"
         found = f"{share} are missing below {str(root)!r}, as {missing[0]!r}"
         remedy = "Correct source.root or image_path, or build without them by --allow-missing."
         raise RecipeError(f"{recipe}: {found}. {remedy}")
