@@ -68,6 +68,8 @@ class PromptWriter:
         self._views, self._processor, self._config, self._max_tokens = views, processor, config, max_tokens
         self.skipped: Counter[str] = Counter()
         """Samples that could not be used, by reason."""
+        self.num_used = 0
+        """Samples whose prompts were written."""
 
     def write(self, samples: Sequence[StoredSample], kinds: Sequence[str]) -> list[tuple[StoredSample, list[Prompt]]]:
         """Write, for each usable sample, one prompt per view kind; the kind "" is the full image alone."""
@@ -94,6 +96,7 @@ class PromptWriter:
                 written.append((sample, [self._prompt(sample, kind, pixels) for kind in kinds]))
             except DataError as refusal:
                 self.skipped[str(refusal)] += 1
+        self.num_used += len(written)
         return written
 
     def _prompt(self, sample: StoredSample, kind: str, pixels: Mapping[str, Pixels]) -> Prompt:
@@ -123,6 +126,11 @@ class Batches:
         for sample in of_kinds(samples, data.question_kinds, "data", views.path):
             self._by_image.setdefault(sample.image_id, []).append(sample)
         self.position = 0
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """Images that are trained on."""
+        return tuple(self._by_image)
 
     @property
     def num_per_epoch(self) -> int:

@@ -5,7 +5,10 @@ Leaves out: when to save (loop.py)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -30,6 +33,10 @@ class RunPosition:
     """Optimizer steps done."""
     position: int
     """Position of the data stream."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Samples left out so far, by reason."""
+    num_used: int = 0
+    """Samples used so far."""
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -38,8 +45,8 @@ def checkpoint_path(run: Path, step: int) -> Path:
 
 def latest_checkpoint(run: Path) -> Path | None:
     """Return the finished checkpoint of the most steps."""
-    found = sorted(path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}"))
-    return found[-1] if found else None
+    found = [path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}")]
+    return max(found, key=lambda path: int(path.name.removeprefix("step-")), default=None)
 
 
 def save_checkpoint(path: Path, student: Loaded, optimizer: Optimizer, generator: Generator, at: RunPosition) -> None:
@@ -47,13 +54,20 @@ def save_checkpoint(path: Path, student: Loaded, optimizer: Optimizer, generator
     state = {
         "step": at.step,
         "position": at.position,
+        "skipped": dict(at.skipped),
+        "num_used": at.num_used,
         "optimizer": optimizer.state_dict(),
         "generator": generator.get_state(),
     }
     with write_whole_folder(path) as partial:
         student.model.save_pretrained(partial)
         student.processor.save_pretrained(partial)
-        torch.save(state, partial / STATE)
+        try:
+            torch.save(state, partial / STATE)
+        except RuntimeError as error:  # torch's writer says no more of a full disk than that it stopped
+            if "unexpected pos" not in str(error) and "write" not in str(error).casefold():
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
 
 
 def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> RunPosition:
@@ -63,7 +77,12 @@ def load_state(path: Path, optimizer: Optimizer, generator: Generator) -> RunPos
         state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
-        return RunPosition(step=state["step"], position=state["position"])
+        return RunPosition(
+            step=state["step"],
+            position=state["position"],
+            skipped=state.get("skipped", {}),
+            num_used=state.get("num_used", 0),
+        )
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError, UnpicklingError) as error:
         # An unpickler's own message advises to trust the file.
         found = f"cannot be read ({'damaged' if isinstance(error, UnpicklingError) else brief(error)})"

@@ -4,11 +4,11 @@ Leaves out: the step itself (step.py), the contents of a run folder (report/run_
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from trainer.checkpoint import RunPosition, checkpoint_path, latest_checkpoint, 
 from trainer.config import RunConfig
 from trainer.engine.load import Loaded, check_pair, frozen_copy, load
 from trainer.engine.models import Student, Teacher
-from trainer.errors import CheckpointError, TrainerError
+from trainer.errors import CheckpointError, DataError, LostSamplesError, TrainerError
 from trainer.evaluation.evaluate import (
     accuracy,
     by_kind,
@@ -34,10 +34,15 @@ from trainer.evaluation.evaluate import (
 from trainer.journal import rollout_rows, step_metrics, write_rollouts
 from trainer.metrics import append_metrics, keep_metrics_until
 from trainer.optimizer import TwinAdamW, lr_at
-from trainer.provenance import manifest_sha256, minutes_before, run_facts, write_json, write_run_json
-from trainer.step import distill_step
+from trainer.provenance import contents_of, minutes_before, run_facts, write_json, write_run_json
+from trainer.resume import facts_before, refuse_other_run
+from trainer.step import PhaseTimer, distill_step
+from viewgen.locks import locked
 from viewgen.progress import Progress
 from viewgen.viewset import StoredSample, ViewSet
+
+RECORD_EVERY_S = 30.0
+"""Seconds between two writings of run.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,12 @@ class Parts:
     writer: PromptWriter
     batches: Batches
     optimizer: TwinAdamW
+    contents: Mapping[str, str]
+    """Hashes of view set and models."""
+    changes: Sequence[Mapping[str, Any]]
+    """Settings that changed since the run began, without making it another."""
+    spent: float
+    """Minutes that earlier commands spent on the run."""
     generator: Generator
     """Generator of sampling, apart from the data's streams: another data order changes no other random number."""
 
@@ -64,25 +75,65 @@ class Parts:
 def train(config: RunConfig, out: Path, command: str) -> dict[str, Any]:
     """Run, or go on with a run, to its end; returns the summary of its evaluations (empty without one).
     Raises TrainerError and ViewgenError for what a user can mend."""
+    if out.exists() and not out.is_dir():
+        raise CheckpointError(f"{out}: is a file. Name a folder.")
+    with locked(out, CheckpointError):
+        return _train(config, out, command)
+
+
+def _train(config: RunConfig, out: Path, command: str) -> dict[str, Any]:
+    """Run in a folder that is held."""
     began = time.monotonic()
     parts, at = _prepare(config, out)
-    spent = minutes_before(out)
-    write_run_json(out, facts_of(parts, command), spent)
+
+    def record() -> None:
+        write_run_json(out, facts_of(parts, command), parts.spent + (time.monotonic() - began) / 60)
+
+    record()
     asked = held_out(parts.views, config.eval, config.eval.views) if config.eval.split else []
+    refuse_shared_images(parts.batches.image_ids, asked, config)
     if asked and at.step == 0:
         _before(parts, asked)
     try:
-        _train_steps(parts, at)
-        return _after(parts, asked) if asked else {}
+        _train_steps(parts, at, record)
+        summary = _after(parts, asked) if asked else {}
     finally:
-        write_run_json(out, facts_of(parts, command), spent + (time.monotonic() - began) / 60)
+        record()
+    refuse_shortfall(parts.writer, out)
+    return summary
+
+
+def refuse_shared_images(trained: Collection[str], asked: Sequence[StoredSample], config: RunConfig) -> None:
+    """Raise DataError when an image that is trained on is evaluated on as well; equal files are one image."""
+    shared = sorted({sample.image_id for sample in asked} & {*trained})
+    if shared:
+        images = len({sample.image_id for sample in asked})
+        share = f"{len(shared):,} of {images:,} images of split {config.eval.split!r}"
+        found = f"{share} are in split {config.data.split!r} too"
+        remedy = "Split the source by image, or set eval.split to a split of other images."
+        raise DataError(f"{config.data.view_set}: {found}, as {shared[0]!r}. {remedy}")
+
+
+def refuse_shortfall(writer: PromptWriter, out: Path) -> None:
+    """Raise LostSamplesError when more than half of the samples of a run could not be used."""
+    num_skipped = writer.skipped.total()
+    if num_skipped > writer.num_used:
+        (why, num), *_ = writer.skipped.most_common(1)
+        found = (
+            f"{num_skipped:,} of {num_skipped + writer.num_used:,} samples could not be used, {num:,} of them because"
+        )
+        raise LostSamplesError(f"{out}: {found} {why}. The run is saved; rebuild its view set or change [data].")
 
 
 def _prepare(config: RunConfig, out: Path) -> tuple[Parts, RunPosition]:
     """Load what the run needs, from its last checkpoint where it has one."""
     views = ViewSet.open(Path(config.data.view_set))
-    saved = latest_checkpoint(out)
-    _refuse_other_run(config, views, out)
+    saved, before = latest_checkpoint(out), facts_before(out)
+    contents = contents_of(config, views)
+    step = int(saved.name.removeprefix("step-")) if saved else 0
+    changes = list(before.get("changes", ())) if before else []
+    if before:
+        changes += refuse_other_run(config, before, contents, out, step)
     first = load(config.model.student, config.model, "model.student")
     if config.model.teacher:
         second = load(config.model.teacher, config.model, "model.teacher")
@@ -100,6 +151,8 @@ def _prepare(config: RunConfig, out: Path) -> tuple[Parts, RunPosition]:
     batches = Batches(views, config.data, writer, config.loop.seed)
     at = load_state(saved, optimizer, generator) if saved else RunPosition(step=0, position=0)
     batches.position = at.position
+    writer.skipped.update(at.skipped)
+    writer.num_used = at.num_used
     out.mkdir(parents=True, exist_ok=True)
     keep_metrics_until(out / "metrics.jsonl", at.step)
     parts = Parts(
@@ -113,43 +166,31 @@ def _prepare(config: RunConfig, out: Path) -> tuple[Parts, RunPosition]:
         batches=batches,
         optimizer=optimizer,
         generator=generator,
+        contents=contents,
+        changes=changes,
+        spent=minutes_before(out),
     )
     return parts, at
 
 
-def _refuse_other_run(config: RunConfig, views: ViewSet, out: Path) -> None:
-    """Refuse a folder of another configuration or view set: going on would mix two runs."""
-    if out.exists() and not out.is_dir():
-        raise CheckpointError(f"{out}: is a file. Name a folder.")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    mine = json.loads(json.dumps(asdict(config)))
-    try:
-        saved = json.loads((out / "run.json").read_text(encoding="utf-8"))
-        settings = [(t, k, saved["config"].get(t, {}).get(k), mine[t][k]) for t in mine for k in mine[t]]
-        same_views = saved["view_set_sha256"] == manifest_sha256(views)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{out}: holds files but no readable run.json. Name an empty or new folder.") from None
-    for table, key, was, now in settings:
-        if was != now:
-            found = f"holds a run with {table}.{key} = {was!r}, now it is {now!r}"
-            raise CheckpointError(f"{out}: {found}. Name another folder.")
-    if not same_views:
-        raise CheckpointError(f"{out}: {views.path} was rebuilt since this run began. Name another folder.")
-
-
-def _train_steps(parts: Parts, at: RunPosition) -> None:
-    config = parts.config.loop
+def _train_steps(parts: Parts, at: RunPosition, record: Callable[[], None]) -> None:
+    """Take the steps that are left. `record` writes run.json, with every checkpoint and every half minute."""
+    config, recorded = parts.config.loop, time.monotonic()
     with Progress("train", config.steps - at.step, "steps") as progress:
         for step in range(at.step, config.steps):
-            began = time.perf_counter()
+            clock = PhaseTimer(parts.student.model.device)
             batch = next(parts.batches)
+            clock.lap("data")
             done = distill_step(parts.student, parts.teacher, batch, parts.config.step, parts.generator)
+            clock.lap("distill")
             grad_norm = _update(parts, lr_at(step, config.steps, parts.config.optimizer), step)
+            clock.lap("optimizer")
             metrics = {
                 **step_metrics(done, parts.config.gate),
                 "grad_norm": grad_norm,
-                "seconds/step": time.perf_counter() - began,
+                "seconds/data": clock.seconds["data"],
+                "seconds/update": done.seconds["update"] + clock.seconds["optimizer"],
+                "seconds/step": sum(clock.seconds.values()),
             }
             metrics["lr"] = parts.optimizer.param_groups[0]["lr"]
             metrics["skipped_samples"] = parts.writer.skipped.total()
@@ -158,8 +199,16 @@ def _train_steps(parts: Parts, at: RunPosition) -> None:
                 rows = rollout_rows(step + 1, batch, done, parts.student)
                 write_rollouts(parts.out / "rollouts" / f"step-{step + 1:06d}.parquet", rows)
             if step + 1 == config.steps or (config.save_every and (step + 1) % config.save_every == 0):
-                path, now = checkpoint_path(parts.out, step + 1), RunPosition(step=step + 1, position=batch.position)
+                writer = parts.writer
+                now = RunPosition(
+                    step=step + 1, position=batch.position, skipped=dict(writer.skipped), num_used=writer.num_used
+                )
+                path = checkpoint_path(parts.out, step + 1)
                 save_checkpoint(path, parts.loaded, parts.optimizer, parts.generator, now)
+                record()
+            if time.monotonic() - recorded > RECORD_EVERY_S:  # what a killed process spent is not lost
+                record()
+                recorded = time.monotonic()
             progress.add(note=f"divergence {metrics['divergence']:.3f} nats a token")
     for reason, num in parts.writer.skipped.items():
         print(f"skipped {num} times: {reason}", file=sys.stderr)
@@ -214,4 +263,4 @@ def _after(parts: Parts, asked: list[StoredSample]) -> dict[str, Any]:
 
 def facts_of(parts: Parts, command: str) -> dict[str, Any]:
     """Return the facts of a run for run.json."""
-    return run_facts(parts.config, parts.views, parts.student.model, command)
+    return run_facts(parts.config, parts.contents, parts.changes, parts.student.model, command)

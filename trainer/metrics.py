@@ -50,6 +50,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "grad_norm": _metric("Norm of the gradient before it is clipped."),
         "lr": _metric("Learning rate of this step."),
         "seconds/step": _metric("The whole step.", "s"),
+        "seconds/data": _metric("Reading the samples and writing their prompts.", "s"),
         "seconds/rollout": _metric("Sampling the answers.", "s"),
         "seconds/score": _metric("The teacher's scores under both views.", "s"),
         "seconds/update": _metric("The student's forward and backward passes, and the optimizer.", "s"),

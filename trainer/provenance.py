@@ -9,8 +9,9 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,30 @@ import torch
 from transformers import PreTrainedModel
 
 from trainer.config import RunConfig
+from trainer.engine.load import model_folder
 from viewgen.files import write_whole
 from viewgen.viewset import ViewSet
 
+_MODEL_FILES = frozenset({".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"})
 LIBRARIES = ("torch", "transformers", "polars", "duckdb", "vzero-evidence")
 
 
-def run_facts(config: RunConfig, views: ViewSet, model: PreTrainedModel, command: str) -> dict[str, Any]:
-    """Return the facts of a run by the names in run.json, but for the minutes that it took."""
+def run_facts(
+    config: RunConfig,
+    contents: Mapping[str, str],
+    changes: Sequence[Mapping[str, Any]],
+    model: PreTrainedModel,
+    command: str,
+) -> dict[str, Any]:
+    """Return the facts of a run by the names in run.json, but for the minutes that it took.
+
+    `contents`: hashes of view set and models. `changes`: settings that changed since the run began."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return {
         "command": command,
         "view_set": str(Path(config.data.view_set).resolve()),
-        "view_set_sha256": manifest_sha256(views),
+        **contents,
+        "changes": list(changes),
         "positive": config.data.positive,
         "negative": config.data.negative,
         "seed": config.loop.seed,
@@ -62,6 +74,28 @@ def minutes_before(out: Path) -> float:
         return 0.0
     minutes = json.loads((out / "run.json").read_text(encoding="utf-8")).get("minutes", 0.0)
     return float(minutes)
+
+
+def contents_of(config: RunConfig, views: ViewSet) -> dict[str, str]:
+    """Return what tells the contents of view set and models apart, by the names in run.json."""
+    named = {"student": config.model.student, "teacher": config.model.teacher}
+    models = {f"{role}_sha256": model_sha256(name) for role, name in named.items() if name}
+    return {"view_set_sha256": manifest_sha256(views), **models}
+
+
+def model_sha256(name: str) -> str:
+    """Return the hash of a model's weights, settings, tokenizer and templates, whatever its folder is called; of a hub id
+    the revision that is stored here. A file that has not changed in size and time is read once per process."""
+    folder = model_folder(name)
+    files = sorted(path for path in folder.iterdir() if path.suffix in _MODEL_FILES and path.is_file())
+    hashes = [(path.name, _file_sha256(str(path), path.stat().st_size, path.stat().st_mtime_ns)) for path in files]
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+@cache
+def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_sha256(views: ViewSet) -> str:

@@ -49,7 +49,7 @@ class Step:
 
 def distill_step(student: Student, teacher: Teacher, batch: Batch, config: StepConfig, generator: Generator) -> Step:
     """Answer, score under both views, gate, and add the loss's gradient to the student's."""
-    clock = PhaseTimer()
+    clock = PhaseTimer(student.model.device)
     rollouts = answer(student, batch.student, config.rollout, generator)
     clock.lap("rollout")
     pos, neg = teacher.score(rollouts, batch.positive, batch.negative, config.micro_batch)
@@ -92,13 +92,19 @@ def pull(
 
 
 class PhaseTimer:
-    """Seconds between one lap and the next, by name."""
+    """Seconds between one lap and the next, by name. A GPU has finished its work before the clock is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = {}
-        self._since = time.perf_counter()
+        self._device = device
+        self._since = self._now()
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
 
     def lap(self, name: str) -> None:
         """Record the time since the lap before under `name`."""
-        now = time.perf_counter()
+        now = self._now()
         self.seconds[name], self._since = now - self._since, now

@@ -31,7 +31,7 @@ TRAINER = """
     rollout/     sample
     batches step optimizer checkpoint metrics journal
     evaluation/  words choices numbers scorers statistics evaluate
-    config provenance
+    config provenance resume
     report/      charts run_folder picture page
     loop
     cli

@@ -147,7 +147,9 @@ def test_a_teacher_of_another_vocabulary_size_or_image_processor_is_one_line(
     settings = json.loads(processor.read_text())
     settings["image_processor"]["image_mean"] = [0.4, 0.4, 0.4]
     processor.write_text(json.dumps(settings))
-    assert "have image processors that differ in 'image_mean'. Choose two of one family." in refused(run_file, capsys)
+    assert "have image processors that make different pixels of an image of 64 x 64 px. Choose two" in refused(
+        run_file, capsys
+    )
 
 
 @pytest.mark.parametrize("device", ["gpu", "meta0"])

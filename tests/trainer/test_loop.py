@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,19 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import trainer.loop
-from trainer.batches import DataConfig
+from trainer.batches import DataConfig, PromptWriter
 from trainer.config import LoopConfig, RunConfig
-from trainer.engine.load import ModelConfig
+from trainer.engine.load import ModelConfig, load
 from trainer.engine.prompts import PromptConfig
-from trainer.errors import CheckpointError, TrainerError
+from trainer.errors import CheckpointError, DataError, LostSamplesError, TrainerError
 from trainer.evaluation.evaluate import EvalConfig
-from trainer.loop import train
+from trainer.loop import refuse_shortfall, train
 from trainer.metrics import read_metrics
 from trainer.optimizer import OptimizerConfig, lr_at
+from trainer.provenance import write_run_json
 from trainer.rollouts import RolloutConfig
 from trainer.step import distill_step
+from viewgen.viewset.shards import ViewSet, write_table
 
 
 def config(views: Path, **changed: Any) -> RunConfig:
@@ -146,12 +149,10 @@ def test_a_run_leaves_answers_rollouts_and_a_summary_that_agree(drawn_views: Pat
 
 
 def test_a_folder_belongs_to_one_configuration(drawn_views: Path, tmp_path: Path) -> None:
-    train(config(drawn_views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
-    with pytest.raises(CheckpointError) as refusal:
-        train(config(drawn_views, loop=LoopConfig(steps=2)), tmp_path / "run", "")
-    assert str(refusal.value) == (
-        f"{tmp_path / 'run'}: holds a run with loop.steps = 1, now it is 2. Name another folder."
-    )
+    train(config(drawn_views, loop=LoopConfig(steps=2)), tmp_path / "run", "")
+    for loop, said in ((LoopConfig(steps=1), "steps = 2, now it is 1"), (LoopConfig(seed=1, steps=2), "seed = 0, now")):
+        with pytest.raises(CheckpointError, match=rf"run: holds a run with loop\.{said}.*\. Name another folder\.$"):
+            train(config(drawn_views, loop=loop), tmp_path / "run", "")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     with pytest.raises(
@@ -168,7 +169,8 @@ def test_a_view_set_that_was_rebuilt_is_not_gone_on_with(drawn_views: Path, tmp_
     (views / "manifest.json").write_text(json.dumps({**manifest, "seed": 99}))
     with pytest.raises(CheckpointError) as refusal:
         train(config(views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
-    assert str(refusal.value) == f"{tmp_path / 'run'}: {views} was rebuilt since this run began. Name another folder."
+    found = "the view set holds something else than when this run began"
+    assert str(refusal.value) == f"{tmp_path / 'run'}: {found}. Name another folder."
 
 
 def test_weights_that_blow_up_are_never_saved(drawn_views: Path, tmp_path: Path) -> None:
@@ -198,3 +200,162 @@ def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine() -> None:
     rates = [lr_at(step, 9, schedule) for step in range(9)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4:] == pytest.approx([1.0, 0.8828427, 0.6, 0.3171573, 0.2])
+
+
+# ---- faults found in use
+
+
+def run_json(run: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((run / "run.json").read_text())
+    return facts
+
+
+@pytest.mark.fault(22)
+def test_a_run_that_is_moved_goes_on_with_more_steps_on_other_hardware(drawn_views: Path, tmp_path: Path) -> None:
+    views, run = Path(shutil.copytree(drawn_views, tmp_path / "views")), tmp_path / "run"
+    train(config(views, loop=LoopConfig(steps=2, save_every=1)), run, "")
+    moved, elsewhere = views.rename(tmp_path / "other"), run.rename(tmp_path / "elsewhere")
+    student = Path(shutil.copytree(Path(str(files("trainer"))) / "weights" / "drawn-vlm", tmp_path / "copy"))
+    changed = ModelConfig(student=str(student), device="cpu", checkpoint_prefix=True)
+    train(config(moved, model=changed, loop=LoopConfig(steps=3, micro_batch=2, save_every=3)), elsewhere, "")
+    assert [line["step"] for line in read_metrics(elsewhere / "metrics.jsonl")] == [1, 2, 3]
+    changes = {
+        change["setting"]: (change["was"], change["now"], change["from_step"])
+        for change in run_json(elsewhere)["changes"]
+    }
+    assert changes == {
+        "model.device": ("auto", "cpu", 3),
+        "model.checkpoint_prefix": (False, True, 3),
+        "loop.steps": (2, 3, 3),
+        "loop.micro_batch": (0, 2, 3),
+        "loop.save_every": (1, 3, 3),
+    }
+
+
+@pytest.mark.fault(11)
+def test_a_student_that_was_overwritten_is_another_teacher(drawn_views: Path, tmp_path: Path) -> None:
+    student = Path(shutil.copytree(Path(str(files("trainer"))) / "weights" / "drawn-vlm", tmp_path / "model"))
+    mine = config(drawn_views, model=ModelConfig(student=str(student)), loop=LoopConfig(steps=1))
+    train(mine, tmp_path / "run", "")
+    for path in (tmp_path / "run" / "checkpoints" / "step-000001").iterdir():
+        if path.name != "trainer_state.pt":
+            shutil.copy(path, student)
+    with pytest.raises(CheckpointError, match="run: the student holds something else than when this run began"):
+        train(replace(mine, loop=LoopConfig(steps=2)), tmp_path / "run", "")
+
+
+@pytest.mark.fault(13)
+def test_images_that_are_trained_on_and_evaluated_on_are_refused(drawn_views: Path, tmp_path: Path) -> None:
+    views = Path(shutil.copytree(drawn_views, tmp_path / "views"))
+    manifest = json.loads((views / "manifest.json").read_text())
+    for part in manifest["parts"]:
+        path = views / "questions" / f"part-{part['part']:05d}.parquet"
+        rows = pl.read_parquet(path)
+        train_images = rows.filter(pl.col("split") == "train")["image_id"].unique().sort()
+        if len(train_images):  # one image's questions are dealt out between the splits
+            first = (pl.col("image_id") == train_images[0]) & (pl.col("question_id").str.ends_with("1"))
+            rows = rows.with_columns(pl.when(first).then(pl.lit("test")).otherwise(pl.col("split")).alias("split"))
+        part["files"]["questions"] = asdict(write_table(path, rows))
+    (views / "manifest.json").write_text(json.dumps(manifest))
+    asked = EvalConfig(scorer="exact_match", max_new_tokens=4, one_per_image=False)
+    data = replace(config(views).data, question_kinds=())
+    with pytest.raises(
+        DataError, match=r"views: \d+ of \d+ images of split 'test' are in split 'train' too, as '[0-9a-f]{16}'"
+    ):
+        train(config(views, data=data, eval=asked), tmp_path / "run", "")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.fault(16)
+def test_skipped_samples_are_counted_over_a_resume_and_time_has_names(
+    drawn_views: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = replace(config(drawn_views).data, question_kinds=(), max_prompt_tokens=longest_but_one(drawn_views))
+    for steps in (3, 6):
+        train(config(drawn_views, data=data, loop=LoopConfig(steps=steps, save_every=3)), tmp_path / "run", "")
+    told = [line["skipped_samples"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    assert told == sorted(told)
+    assert told[2] > 0
+    assert told[5] > told[2]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped ")]
+    assert sum(int(line.split()[1]) for line in lines[-len(lines) :]) >= told[5]
+    for line in read_metrics(tmp_path / "run" / "metrics.jsonl"):
+        parts = [line[f"seconds/{name}"] for name in ("data", "rollout", "score", "update")]
+        assert all(seconds > 0 for seconds in parts)
+        assert sum(parts) <= line["seconds/step"] * 1.001
+        assert sum(parts) > 0.8 * line["seconds/step"]
+
+
+def longest_but_one(views: Path) -> int:
+    """Return a limit of prompt tokens that some samples exceed and most do not."""
+    processor = load("embedded:drawn-vlm", ModelConfig(), "model.student").processor
+    opened = ViewSet.open(views)
+    samples = opened.samples("train", ("crop",))
+    rows = PromptWriter(opened, processor, PromptConfig(view=""), 10_000).write(samples, ("crop",))
+    lengths = sorted({len(prompt.ids) for _, (prompt,) in rows})
+    assert len(lengths) > 1
+    return lengths[-2]
+
+
+@pytest.mark.fault(16)
+def test_minutes_of_a_killed_process_are_counted(
+    drawn_views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[float] = []
+    monkeypatch.setattr(trainer.loop, "RECORD_EVERY_S", 0.0)
+
+    def record(out: Path, facts: Any, minutes: float) -> None:
+        written.append(minutes)
+        write_run_json(out, facts, minutes)
+
+    monkeypatch.setattr(trainer.loop, "write_run_json", record)
+    train(config(drawn_views), tmp_path / "run", "")
+    assert len(written) > 5  # with every step, not at the end alone
+    assert written == sorted(written)
+    assert written[0] < written[-1]
+
+
+@pytest.mark.fault(20)
+def test_a_run_that_could_use_less_than_half_of_its_samples_says_so(drawn_views: Path, tmp_path: Path) -> None:
+    writer = PromptWriter(ViewSet.open(drawn_views), None, PromptConfig(), 100)
+    writer.skipped.update({"too long": 5, "broken": 1})
+    writer.num_used = 5
+    with pytest.raises(LostSamplesError) as refusal:
+        refuse_shortfall(writer, tmp_path)
+    assert str(refusal.value).startswith(
+        f"{tmp_path}: 6 of 11 samples could not be used, 5 of them because too long. The run is saved;"
+    )
+    assert refusal.value.exit_code == 3
+    writer.num_used = 6
+    refuse_shortfall(writer, tmp_path)
+
+
+@pytest.mark.fault(25)
+def test_two_runs_at_once_in_one_folder_are_one_line(
+    drawn_views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    real = distill_step
+
+    def runs_too(*given: Any) -> Any:
+        with pytest.raises(CheckpointError) as refusal:
+            train(config(drawn_views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+        said.append(str(refusal.value))
+        return real(*given)
+
+    monkeypatch.setattr(trainer.loop, "distill_step", runs_too)
+    train(config(drawn_views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+    assert said == [
+        f"{tmp_path / 'run'}: another process is writing there. Wait until it ends, or name another folder."
+    ]
+    assert not (tmp_path / "run" / ".lock").exists()
+    assert [line["step"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1]
+
+
+@pytest.mark.fault(26)
+def test_halves_of_files_do_not_make_a_folder_another_run(drawn_views: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("run.json.part", "run.json.partial", ".lock"):
+        (tmp_path / "run" / name).write_text("{")
+    train(config(drawn_views, loop=LoopConfig(steps=1)), tmp_path / "run", "")
+    assert run_json(tmp_path / "run")["changes"] == []

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from PIL import Image
 from pydantic import ConfigDict
 from safetensors import SafetensorError
@@ -67,7 +68,7 @@ class Loaded:
 
 def load(name: str, config: ModelConfig, setting: str) -> Loaded:
     """Load a vision-language model and its processor. Raises ModelLoadError; never runs code from a model's folder."""
-    folder = str(files("trainer") / "weights" / name.removeprefix(EMBEDDED)) if name.startswith(EMBEDDED) else name
+    folder = str(model_folder(name)) if name.startswith(EMBEDDED) else name
     local = Path(folder)
     if not local.is_dir() and (name.startswith((EMBEDDED, ".", "/")) or name.count("/") != 1):
         raise ModelLoadError(
@@ -99,6 +100,20 @@ def load(name: str, config: ModelConfig, setting: str) -> Loaded:
     if not config.share_prompts:
         disable_sharing(model)
     return Loaded(model, processor, name)
+
+
+def model_folder(name: str) -> Path:
+    """Return the folder that holds a model: that of the name, of the package, or of the hub's cache on this machine.
+
+    Raises ModelLoadError for a hub id that is not stored here."""
+    if name.startswith(EMBEDDED):
+        return Path(str(files("trainer"))) / "weights" / name.removeprefix(EMBEDDED)
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{name}: is not stored on this machine ({brief(error)}). Download it first.") from None
 
 
 def _refuse_unloadable(folder: Path, where: str) -> None:
