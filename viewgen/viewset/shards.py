@@ -1,30 +1,37 @@
 """Write the parts of a view set, and read them back checked.
 Leaves out: the meaning of the columns (schema.py), the manifest's own form (manifest.py), making rows (tables.py).
 
-Part k of every table speaks of the same images, so a reader needs part k alone. Pixels are read part by part and kept
-in a cache of bounded size; columns that the caller does not request are not read, above all not the answers."""
+Part k of every table speaks of the same images, so a reader needs part k alone. Images are read row by row, checked
+against their SHA-256 and kept in a cache of bounded size; columns that the caller does not request are not read, above
+all not the answers. A reader can be pickled, and used on both sides of a fork."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
+import duckdb
 import polars as pl
 
 from viewgen.boxes import Box
 from viewgen.errors import ShardError
 from viewgen.files import write_whole
-from viewgen.viewset.manifest import FileRecord, Manifest, read_manifest
+from viewgen.viewset.manifest import FileRecord, Manifest, PartRecord, read_manifest
+from viewgen.viewset.plain import NotPlainError, Place, byte_places
 from viewgen.viewset.schema import TABLES
 
 ROW_GROUP_BYTES = 32_000_000
 """Encoded images per row group. Hugging Face's viewer refuses groups over 300 MB, and a reader keeps one in memory:
 32 to 64 MB suits both."""
+EAGER_PARTS = 64
+"""Parts of a view set whose columns and row counts are checked when it is opened."""
 MIN_ROWS = 512
 """Minimum row-group size of tables without images: groups of a few small rows read slowly."""
 
@@ -62,7 +69,9 @@ def table_path(folder: Path, table: str, part: int) -> Path:
 def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
     """Write rows to `path`, whole or not at all; equal rows give equal bytes. Row groups take about ROW_GROUP_BYTES."""
     with write_whole(path) as partial:
-        rows.write_parquet(partial, row_group_size=_rows_per_group(rows))
+        # Images are compressed already; as plain bytes each can be read alone, by its place in the file.
+        packing: Literal["uncompressed", "zstd"] = "uncompressed" if "image" in rows.columns else "zstd"
+        rows.write_parquet(partial, compression=packing, row_group_size=_rows_per_group(rows))
         read_back = _num_rows(partial)
         assert read_back == rows.height, f"{partial} has {read_back} rows, {rows.height} were written"
         return file_record(partial)
@@ -88,12 +97,17 @@ def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
     return None if num_rows == record.rows else f"has {num_rows:,} rows, the manifest says {record.rows:,}"
 
 
-def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
-    """Describe the fault of a file's size or columns."""
+def _size_fault(path: Path, record: FileRecord) -> str | None:
     if not path.is_file():
         return "missing"
-    if (size := path.stat().st_size) != record.bytes:
-        return f"has {size:,} bytes, the manifest says {record.bytes:,}"
+    size = path.stat().st_size
+    return None if size == record.bytes else f"has {size:,} bytes, the manifest says {record.bytes:,}"
+
+
+def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
+    """Describe the fault of a file's size or columns."""
+    if fault := _size_fault(path, record):
+        return fault
     try:
         found = pl.scan_parquet(path, glob=False).collect_schema()
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -102,17 +116,6 @@ def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
         if found.get(name, None if column.nullable else "no such column") not in {column.type, None}:
             return f"column {name!r} is {found.get(name)}, expected {column.type}"
     return None
-
-
-def _are_sound(files: Sequence[tuple[Path, str, FileRecord]]) -> bool:
-    """Return True when file_fault() finds nothing in any of the files."""
-    if any(_form_fault(path, table, record) for path, table, record in files):
-        return False
-    try:
-        counts = pl.collect_all([pl.scan_parquet(path, glob=False).select(pl.len()) for path, _, _ in files])
-    except (OSError, pl.exceptions.PolarsError):
-        return False
-    return all(count.item() == record.rows for count, (_, _, record) in zip(counts, files, strict=True))
 
 
 class ViewSet:
@@ -129,11 +132,15 @@ class ViewSet:
         self.path = path
         self.manifest = manifest
         self._cache = _Cache(round(cache_mb * 1e6))
-        self._places: dict[str, dict[str, _Place]] = {}
+        self._rows: dict[str, dict[str, _Row]] = {}
+        self._places: dict[tuple[str, int], list[Place | None] | None] = {}
+        self._checked: set[tuple[str, int]] = set()
+        self._records = {record.part: record for record in manifest.parts}
 
     @classmethod
     def open(cls, path: Path, cache_mb: float = 512.0) -> ViewSet:
-        """Open a view set: check manifest, schema version, completeness, every file's size, columns and row count.
+        """Open a view set: check manifest, schema version, completeness and every file's size; of up to 64 parts also
+        columns and row counts, which of more are checked when a part is first read.
 
         `cache_mb`: memory for encoded images, in millions of bytes; the images used last stay in it. Raises ShardError,
         with the remedy, for a folder that is missing, unfinished, damaged or of another schema version."""
@@ -141,13 +148,12 @@ class ViewSet:
         if not manifest.is_complete:
             found = f"{len(manifest.parts)} of {manifest.num_parts} parts are finished"
             raise ShardError(f"{path}: {found}. Run the same `viewgen build` again: it goes on where it stopped.")
-        files = [(table_path(path, table, part.part), table, part) for part in manifest.parts for table in TABLES]
-        # All at once takes a tenth of the time; one by one only to name the damaged file and its fault.
-        is_sound = _are_sound([(file, table, part.files[table]) for file, table, part in files])
-        for file, table, part in () if is_sound else files:
-            if fault := file_fault(file, table, part.files[table]):
-                raise ShardError(f"{file}: {fault}. {_rebuild(path, part.part)}")
-        return cls(path, manifest, cache_mb)
+        opened = cls(path, manifest, cache_mb)
+        check = opened._check if len(manifest.parts) <= EAGER_PARTS else opened._check_size
+        for part in manifest.parts:
+            for table in TABLES:
+                check(table, part)
+        return opened
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -165,7 +171,7 @@ class ViewSet:
 
     def view_kinds(self, role: str = "") -> tuple[str, ...]:
         """Return the kinds of view in the set, sorted; with `role` ("positive" or "negative"), those of that role."""
-        views = self._columns("views", ["kind", "role"])
+        views = self._columns("views", ["kind", "role"]).unique()
         return tuple(sorted(views.filter(pl.col("role") == role if role else pl.lit(True))["kind"].unique()))
 
     def samples(self, split: str, kinds: Sequence[str], answers: bool = False) -> list[StoredSample]:
@@ -227,88 +233,183 @@ class ViewSet:
         ]
 
     def _bytes(self, table: str, ids: Iterable[str]) -> dict[str, bytes]:
-        wanted: dict[_Place, list[str]] = {}
-        places = self._index(table)
-        for name in dict.fromkeys(ids):
-            if name not in places:
-                raise ShardError(f"{self.path}: no {name!r} in table {table}. Ask for ids that this view set gave.")
-            wanted.setdefault(places[name], []).append(name)
+        rows = self._index(table)
         found: dict[str, bytes] = {}
-        for place, names in wanted.items():
-            data = self._place_bytes(place)
-            found |= {name: data[name] for name in names}
+        lacking: dict[int, list[str]] = {}
+        for name in dict.fromkeys(ids):
+            if name not in rows:
+                raise ShardError(f"{self.path}: no {name!r} in table {table}. Ask for ids that this view set gave.")
+            data = self._cache.get((table, name))
+            if data is None:
+                lacking.setdefault(rows[name].part, []).append(name)
+            else:
+                found[name] = data
+        for part, names in lacking.items():
+            for name, data in self._part_bytes(table, part, names).items():
+                self._verify(table, part, name, data)
+                self._cache.put((table, name), data)
+                found[name] = data
         return found
 
-    def _index(self, table: str) -> dict[str, _Place]:
-        """Return id -> place of its bytes, read once per table."""
-        if table not in self._places:
-            columns = [TABLES[table].key, *(["kind"] if table == "views" else [])]
-            self._places[table] = {
-                name: _Place(table, part, *kind)
+    def _index(self, table: str) -> dict[str, _Row]:
+        """Return id -> row, read once per table."""
+        if table not in self._rows:
+            key = TABLES[table].key
+            columns = [key, *(["sha256"] if table == "views" else [])]
+            self._rows[table] = {
+                name: _Row(part, number, sha256[0] if sha256 and sha256[0] else "")
                 for part in self.parts
-                for name, *kind in self._read(table, part, columns).iter_rows()
+                for number, (name, *sha256) in enumerate(self._key_rows(table, part, columns))
             }
-        return self._places[table]
+        return self._rows[table]
 
-    def _place_bytes(self, place: _Place) -> dict[str, bytes]:
-        if (cached := self._cache.get(place)) is not None:
-            return cached
-        key = TABLES[place.table].key
-        rows = self._read(place.table, place.part, [key, "image"], place.kind)
-        data = dict(zip(rows[key].to_list(), rows["image"].struct.field("bytes").to_list(), strict=True))
-        for name, image in data.items():
-            if image is None:
-                path = table_path(self.path, place.table, place.part)
-                again = _rebuild(self.path, place.part)
-                raise ShardError(f"{path}: row {name!r} of table {place.table} holds no image bytes. {again}")
-        self._cache.put(place, data)
-        return data
+    def _key_rows(self, table: str, part: int, columns: Sequence[str]) -> Iterable[tuple[str, ...]]:
+        if not _FORKED:
+            return self._read(table, part, columns).iter_rows()
+        path = table_path(self.path, table, part)
+        with duckdb.connect(config={"threads": 1}) as connection:
+            held = {row[0] for row in connection.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()}
+            names = ", ".join(f'"{name}"' for name in columns if name in held)
+            found: list[tuple[str, ...]] = connection.execute(
+                f"SELECT {names} FROM read_parquet(?, file_row_number = true) ORDER BY file_row_number", [str(path)]
+            ).fetchall()
+            return found
+
+    def _part_bytes(self, table: str, part: int, names: Sequence[str]) -> dict[str, bytes]:
+        """Read the images of some rows of a part: by their places in the file, or through DuckDB where they have none."""
+        path, rows = table_path(self.path, table, part), self._index(table)
+        try:
+            if places := self._places_in(table, part):
+                with path.open("rb", buffering=0) as file:
+                    return {name: self._at(file, places[rows[name].number], table, part, name) for name in names}
+            with duckdb.connect(config={"threads": 1}) as connection:
+                key = TABLES[table].key
+                query = f"SELECT {key}, image.bytes FROM read_parquet(?) WHERE {key} IN (SELECT unnest(?))"
+                found = dict(connection.execute(query, [str(path), list(names)]).fetchall())
+        except (OSError, duckdb.Error) as error:
+            raise ShardError(f"{path}: cannot be read ({_one_line(error)}). {_rebuild(self.path, part)}") from None
+        for name in names:
+            if found.get(name) is None:
+                raise self._no_bytes(table, part, name)
+        return {name: bytes(found[name]) for name in names}
+
+    def _at(self, file: BinaryIO | io.FileIO, place: Place | None, table: str, part: int, name: str) -> bytes:
+        if place is None:
+            raise self._no_bytes(table, part, name)
+        file.seek(place[0])
+        return bytes(file.read(place[1]) or b"")
+
+    def _no_bytes(self, table: str, part: int, name: str) -> ShardError:
+        path = table_path(self.path, table, part)
+        return ShardError(f"{path}: row {name!r} of table {table} holds no image bytes. {_rebuild(self.path, part)}")
+
+    def _places_in(self, table: str, part: int) -> list[Place | None] | None:
+        """Return where the images of a part lie; None where they are packed."""
+        if (table, part) not in self._places:
+            try:
+                places = byte_places(table_path(self.path, table, part), ("image", "bytes"))
+            except NotPlainError:
+                places = None
+            num_rows = sum(row.part == part for row in self._index(table).values())
+            self._places[table, part] = places if places and len(places) == num_rows else None
+        return self._places[table, part]
+
+    def _verify(self, table: str, part: int, name: str, data: bytes) -> None:
+        """Raise ShardError for an image whose bytes are not those that were written."""
+        sha256 = self._index(table)[name].sha256 or (name if table == "images" else "")
+        if sha256 and not hashlib.sha256(data).hexdigest().startswith(sha256):
+            path = table_path(self.path, table, part)
+            raise ShardError(f"{path}: the image of row {name!r} is damaged. {_rebuild(self.path, part)}")
+
+    def _check_size(self, table: str, part: PartRecord) -> None:
+        path = table_path(self.path, table, part.part)
+        if fault := _size_fault(path, part.files[table]):
+            raise ShardError(f"{path}: {fault}. {_rebuild(self.path, part.part)}")
+
+    def _check(self, table: str, part: PartRecord) -> None:
+        """Check a file's size, columns and row count, once."""
+        if (table, part.part) not in self._checked:
+            path = table_path(self.path, table, part.part)
+            if fault := file_fault(path, table, part.files[table]):
+                raise ShardError(f"{path}: {fault}. {_rebuild(self.path, part.part)}")
+            self._checked.add((table, part.part))
 
     def _columns(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
         return pl.concat([self._read(table, part, columns) for part in self.parts])
 
-    def _read(self, table: str, part: int, columns: Sequence[str], kind: str = "") -> pl.DataFrame:
-        """Read columns of a part, with `kind` only its rows of that kind; nullable columns if the file has them."""
+    def _read(self, table: str, part: int, columns: Sequence[str]) -> pl.DataFrame:
+        """Read columns of a part; nullable columns if the file has them."""
         path = table_path(self.path, table, part)
+        if _FORKED:
+            raise ShardError(
+                f"{self.path}: tables cannot be read in a forked process. Ask for samples before the fork."
+            )
+        self._check(table, self._records[part])
         try:
             rows = pl.scan_parquet(path, glob=False)
             held = rows.collect_schema()
             columns = [name for name in columns if name in held or not TABLES[table].columns[name].nullable]
-            return (rows.filter(pl.col("kind") == kind) if kind else rows).select(columns).collect()
+            return rows.select(columns).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ShardError(f"{path}: cannot be read ({_one_line(error)}). {_rebuild(self.path, part)}") from None
 
 
-class _Place(NamedTuple):
-    """Unit of reading: one part of a table; of views, one kind in it."""
+class _Row(NamedTuple):
+    """Row of an image in its table."""
 
-    table: str
     part: int
-    kind: str = ""
+    number: int
+    """In the part's file, from 0."""
+    sha256: str
+    """Of its bytes; empty where the table does not hold it."""
 
 
 class _Cache:
-    """Encoded images of the places used last, up to a number of bytes; the newest always stays."""
+    """Encoded images used last, up to a number of bytes; the newest always stays. A copy begins empty."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._held: OrderedDict[_Place, dict[str, bytes]] = OrderedDict()
+        self._start()
+
+    def _start(self) -> None:
+        self._held: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._num_bytes = 0
+        self._pid = os.getpid()
         self._lock = threading.Lock()
 
-    def get(self, place: _Place) -> dict[str, bytes] | None:
-        with self._lock:
-            if place in self._held:
-                self._held.move_to_end(place)
-            return self._held.get(place)
+    def __getstate__(self) -> int:
+        return self._max_bytes
 
-    def put(self, place: _Place, data: dict[str, bytes]) -> None:
-        with self._lock:
-            self._held[place] = data
-            while len(self._held) > 1 and self._held_bytes() > self._max_bytes:
-                self._held.popitem(last=False)
+    def __setstate__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._start()
 
-    def _held_bytes(self) -> int:
-        return sum(len(image) for held in self._held.values() for image in held.values())
+    def get(self, key: tuple[str, str]) -> bytes | None:
+        if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
+            self._start()
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: tuple[str, str], data: bytes) -> None:
+        with self._lock:
+            self._num_bytes += len(data) - len(self._held.pop(key, b""))
+            self._held[key] = data
+            while len(self._held) > 1 and self._num_bytes > self._max_bytes:
+                self._num_bytes -= len(self._held.popitem(last=False)[1])
+
+
+_FORKED = False
+"""True in a process that was forked: polars' threads are not there, and whoever waits for them waits for ever."""
+
+
+def _was_forked() -> None:
+    global _FORKED
+    _FORKED = True
+
+
+os.register_at_fork(after_in_child=_was_forked)
 
 
 def _rows_per_group(rows: pl.DataFrame) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import polars as pl
 import pytest
+from torch.utils.data import DataLoader
 
 from viewgen.boxes import Box
 from viewgen.decode import decode_image
@@ -20,7 +22,7 @@ from viewgen.files import write_whole
 from viewgen.viewset import shards
 from viewgen.viewset.manifest import fingerprint, read_manifest, write_manifest
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
-from viewgen.viewset.shards import ViewSet, table_path, write_table
+from viewgen.viewset.shards import ViewSet, file_record, table_path, write_table
 
 KINDS = ("crop", "off_region")
 
@@ -65,14 +67,12 @@ def test_a_small_cache_gives_the_same_bytes_as_a_large_one(built: Path) -> None:
     assert len(large._cache._held) == 3
 
 
-def test_views_of_a_kind_that_is_not_asked_for_are_not_kept_in_memory(built: Path) -> None:
+@pytest.mark.fault(34)
+def test_only_rows_that_are_asked_for_are_kept_in_memory(built: Path) -> None:
     view_set = ViewSet.open(built)
     (sample, *_) = view_set.samples("train", KINDS)
     view_set.view_bytes(sample.views["crop"])
-    assert {name for held in view_set._cache._held.values() for name in held} == {
-        "0-sign/positive/crop/0",
-        "1-sign/positive/crop/0",
-    }
+    assert [*view_set._cache._held] == [("views", "0-sign/positive/crop/0")]
 
 
 def blank_column(path: Path, column: str) -> None:
@@ -276,3 +276,124 @@ def test_a_view_set_can_be_moved(built: Path, tmp_path: Path) -> None:
         return {"samples": samples, "images": view_set.image_bytes(sample.image_id for sample in samples)}
 
     assert contents(built) == contents(Path(shutil.copytree(built, tmp_path / "elsewhere")))
+
+
+# ---- faults found in use
+
+
+def as_version_2(view_set: Path, **options: Any) -> None:
+    """Write the files anew as version 2 had them: without checksums of views, and what the manifest says of it."""
+    manifest = json.loads((view_set / "manifest.json").read_text())
+    for part in manifest["parts"]:
+        for table in ("images", "views", "questions"):
+            path = table_path(view_set, table, part["part"])
+            new = ("sha256",) if table == "views" else ("orientation", "options", "source", "box_basis")
+            rows = pl.read_parquet(path)
+            rows.drop([name for name in new if name in rows.columns]).write_parquet(path, **options)
+            part["files"][table] = asdict(file_record(path))
+    (view_set / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 2}))
+
+
+def every_image(view_set: ViewSet) -> dict[str, bytes]:
+    samples = view_set.samples("train", KINDS)
+    ids = [view_id for sample in samples for views in sample.views.values() for view_id in views]
+    return view_set.view_bytes(ids) | view_set.image_bytes(sample.image_id for sample in samples)
+
+
+@pytest.mark.fault(7)
+def test_every_bit_that_flips_in_an_image_is_noticed(own: Path) -> None:
+    stream = np.random.default_rng(0)
+    for number in range(24):
+        table = ("images", "views")[number % 2]
+        path = table_path(own, table, number % 3)
+        whole = path.read_bytes()
+        kept = pl.read_parquet(path).filter(pl.col("image").is_not_null())
+        if table == "views":
+            kept = kept.filter(
+                pl.col("kind").is_in(KINDS) & pl.col("question_id").is_in(["0-sign", "2-sign", "4-sign"])
+            )
+        else:
+            kept = kept.filter(pl.col("source_path").is_in(["0.png", "2.png", "4.png"]))
+        image = kept["image"].struct.field("bytes")[0]
+        at = whole.index(image) + int(stream.integers(len(image)))
+        spoilt = bytearray(whole)
+        spoilt[at] ^= 1 << int(stream.integers(8))
+        path.write_bytes(spoilt)
+        with pytest.raises(
+            ShardError, match=r"part-0000\d\.parquet: the image of row '.+' is damaged\. Rebuild this part"
+        ):
+            every_image(ViewSet.open(own))
+        path.write_bytes(whole)
+    every_image(ViewSet.open(own))
+
+
+@pytest.mark.fault(7)
+@pytest.mark.parametrize("compression", ["zstd", "uncompressed"])
+def test_a_set_of_version_2_is_read_with_the_checks_that_it_has(built: Path, own: Path, compression: str) -> None:
+    as_version_2(own, compression=compression)
+    old = ViewSet.open(own)
+    assert every_image(old) == every_image(ViewSet.open(built))
+    sample = old.samples("train", KINDS)[0]
+    assert (sample.options, sample.source) == ((), "")
+
+
+@pytest.mark.fault(24)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_workers_of_a_data_loader_read_what_this_process_reads(
+    built: Path, own: Path, start: str, packed: bool
+) -> None:
+    if packed:
+        as_version_2(own, compression="zstd")
+    view_set = ViewSet.open(own)
+    ids: Any = [view_id for sample in view_set.samples("train", KINDS) for view_id in sample.views["crop"]]
+    view_set.view_bytes(ids[:1])  # the cache and polars' threads are at work before the fork
+    loader: Any = DataLoader(
+        ids, batch_size=1, num_workers=2, multiprocessing_context=start, collate_fn=view_set.view_bytes, timeout=100
+    )
+    read = {name: data for batch in loader for name, data in batch.items()}
+    assert read == ViewSet.open(built).view_bytes(ids)
+
+
+@pytest.mark.fault(24)
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_reader_that_has_read_nothing_can_be_used_behind_a_fork(built: Path) -> None:
+    ids: Any = [sample.image_id for sample in ViewSet.open(built).samples("train", KINDS)]
+    loader: Any = DataLoader(
+        ids,
+        batch_size=1,
+        num_workers=1,
+        multiprocessing_context="fork",
+        collate_fn=ViewSet.open(built).image_bytes,
+        timeout=100,
+    )
+    assert {name for batch in loader for name in batch} == {*ids}
+
+
+@pytest.mark.fault(34)
+def test_of_many_parts_the_columns_are_checked_when_a_part_is_read(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "EAGER_PARTS", 2)
+    path = table_path(own, "views", 1)
+    pl.read_parquet(path).with_columns(pl.lit(1).alias("role")).write_parquet(path)
+    manifest = read_manifest(own)
+    parts = [
+        replace(part, files={**part.files, "views": file_record(path)}) if part.part == 1 else part
+        for part in manifest.parts
+    ]
+    write_manifest(own, replace(manifest, parts=tuple(parts)))
+    opened = ViewSet.open(own)
+    with pytest.raises(ShardError, match=r"views/part-00001\.parquet: column 'role' is Int32, expected String"):
+        opened.samples("train", KINDS)
+
+
+@pytest.mark.fault(34)
+def test_reading_one_row_reads_little_more_than_its_bytes(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    view_set = ViewSet.open(own)
+    names = view_set.samples("train", KINDS)[0].views["crop"]
+    view_set.view_bytes(view_set.samples("train", KINDS)[1].views["crop"])
+    monkeypatch.setattr(ViewSet, "_read", None)  # no table is read for it
+    (data,) = view_set.view_bytes(names).values()
+    place = view_set._places["views", 0]
+    assert place is not None
+    assert len(data) in {length for _, length in filter(None, place)}
