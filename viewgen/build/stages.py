@@ -7,6 +7,7 @@ either there are. Images that the models read together share a batch of `images_
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,12 +15,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from PIL import Image
+
 from viewgen import grounding, views
 from viewgen.audit.auditor import Auditor
+from viewgen.boxes import Box
 from viewgen.build.config import BuildConfig
 from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
-from viewgen.decode import UnusableImageError
+from viewgen.decode import UnusableImageError, decode_image
 from viewgen.errors import RecipeError
 from viewgen.grounding.regions import ImageQuery, RegionFinder
 from viewgen.phrases import PhraseFinder, annotated_phrases, given_phrases
@@ -30,6 +34,8 @@ from viewgen.source.reviews import REASON, STAGE, Review
 
 T = TypeVar("T")
 
+MAX_DECODED = 4
+"""Decoded images that are kept for the donors to come."""
 NO_PHRASE = Rejection(stage="phrases", reason="no_phrase", message="nothing in the question is worth looking for")
 
 
@@ -95,7 +101,7 @@ def choose_donors(images: Iterable[ImageRecord], build: BuildContext) -> Iterabl
     """Choose, for each question, the donor of its `swapped` view among the questions of the part.
 
     Only this stage waits for the whole part, and only where a kind needs donors."""
-    return _with_donors([*images], build) if build.config.views.needs_donors else images
+    return _with_donors(images, build) if build.config.views.needs_donors else images
 
 
 def cut_views(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
@@ -206,28 +212,63 @@ def _with_evidence(record: QuestionRecord, image: ImageRecord, build: BuildConte
     return replace(record, evidence=chosen, hard_tile=hard_tile)
 
 
-def _with_donors(images: Sequence[ImageRecord], build: BuildContext) -> Iterator[ImageRecord]:
-    givers = {record.question_id: _as_donor(image, record) for image in images for record in image.kept}
-    records = {record.question_id: record for image in images for record in image.kept}
-    crops = [donor.image.crop(donor.box.as_tuple()) for donor in givers.values()]
-    retriever = build.finder.retriever if build.config.views.needs_vectors else None
-    vectors = retriever.embed(crops) if retriever else [None] * len(crops)
+def _with_donors(images: Iterable[ImageRecord], build: BuildContext) -> Iterator[ImageRecord]:
+    """Choose donors among the questions of the part. Pixels are let go while the part comes in and decoded again for the
+    cutting: a part may hold hundreds of images of 45 MB each."""
+    needs_vectors = build.config.views.needs_vectors
+    held: list[ImageRecord] = []
+    crops: list[Image.Image] = []
+    for image in images:
+        boxes = [_giving_box(record) for record in image.kept]
+        crops += [_pixels(image).crop(box.as_tuple()) for box in boxes] if needs_vectors else []
+        held.append(replace(image, pixels=None))
+    givers = {record.question_id: (image, record) for image in held for record in image.kept}
+    retriever = build.finder.retriever if needs_vectors else None
+    vectors = retriever.embed(crops) if retriever else [None] * len(givers)
     candidates = [
-        views.DonorCandidate(
-            question_id=name, image_id=donor.image_id, phrases=records[name].phrase_texts, vector_D=vector_D
-        )
-        for (name, donor), vector_D in zip(givers.items(), vectors, strict=True)
+        views.DonorCandidate(question_id=name, image_id=image.image_id, phrases=record.phrase_texts, vector_D=vector_D)
+        for (name, (image, record)), vector_D in zip(givers.items(), vectors, strict=True)
     ]
     chosen = views.choose_donors(candidates, build.config.seed, build.config.views.donors)
-    donors = {name: givers[giver] for name, giver in chosen.items()}
-    for image in images:
-        yield image.each(lambda record: replace(record, donor=donors.get(record.question_id)))
+    decoded = _Decoded(build.config.images.max_megapixels)
+
+    def with_donor(record: QuestionRecord) -> QuestionRecord:
+        giver = givers.get(chosen.get(record.question_id, ""))
+        return record if giver is None else replace(record, donor=_as_donor(*giver, decoded))
+
+    for image in held:
+        yield replace(image.each(with_donor), pixels=decoded.of(image) if image.kept else None)
 
 
-def _as_donor(image: ImageRecord, record: QuestionRecord) -> Donor:
+class _Decoded:
+    """Pixels of the images used last, decoded from their files' bytes."""
+
+    def __init__(self, max_megapixels: float) -> None:
+        self._max_megapixels = max_megapixels
+        self._held: OrderedDict[str, Image.Image] = OrderedDict()
+
+    def of(self, image: ImageRecord) -> Image.Image:
+        if image.key not in self._held:
+            self._held[image.key] = decode_image(image.data, self._max_megapixels)
+        self._held.move_to_end(image.key)
+        if len(self._held) > MAX_DECODED:
+            self._held.popitem(last=False)
+        return self._held[image.key]
+
+
+def _pixels(image: ImageRecord) -> Image.Image:
     assert image.pixels is not None, "a question is kept only where its image was opened"
-    box = record.found_evidence.boxes[0]
-    return Donor(question_id=record.question_id, image_id=image.image_id, image=image.pixels, box=box)
+    return image.pixels
+
+
+def _giving_box(record: QuestionRecord) -> Box:
+    return record.found_evidence.boxes[0]
+
+
+def _as_donor(image: ImageRecord, record: QuestionRecord, decoded: _Decoded) -> Donor:
+    return Donor(
+        question_id=record.question_id, image_id=image.image_id, image=decoded.of(image), box=_giving_box(record)
+    )
 
 
 def _cut(image: ImageRecord, build: BuildContext) -> ImageRecord:

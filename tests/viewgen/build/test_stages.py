@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from viewgen.audit.auditor import Auditor
 from viewgen.audit.flags import AuditConfig
 from viewgen.build.config import read_config
 from viewgen.build.plan import hash_image_file, plan_build
 from viewgen.build.stages import (
+    MAX_DECODED,
     STAGES,
     BuildContext,
     audit_views,
@@ -28,9 +33,10 @@ from viewgen.build.stages import (
 from viewgen.build.workers import Workers
 from viewgen.grounding.regions import region_finder
 from viewgen.phrases import phrase_finder
-from viewgen.records import ImageRecord, Rejection
+from viewgen.records import ImageRecord, QuestionRecord, Rejection
 from viewgen.source.recipe import read_questions, root_of
 from viewgen.source.reviews import Review
+from viewgen.views.cutting import ViewsConfig
 
 if TYPE_CHECKING:
     from tests.viewgen.conftest import Source
@@ -149,3 +155,28 @@ def test_questions_that_no_rule_reads_are_kept_where_the_source_gives_phrases_or
     assert found("标志上是什么?") == found("Describe it.")
     assert found("标志上是什么?", ("标志",)) == {"0-sign": ["given: 标志"], "1-sign": ["given: 标志"]}
     assert found("What is on the red sign?")["0-sign"] == ["place: the red sign"]
+
+
+@pytest.mark.fault(34)
+def test_a_part_with_donors_holds_a_few_decoded_images_at_once(
+    images: list[ImageRecord], context: BuildContext
+) -> None:
+    swaps = replace(context, config=replace(context.config, views=ViewsConfig(negative=("swapped",))))
+
+    def renamed(record: QuestionRecord, number: int) -> QuestionRecord:
+        return replace(record, question=replace(record.question, question_id=f"{record.question_id}-{number}"))
+
+    many = [image.each(partial(renamed, number=number)) for number in range(10) for image in images]
+    opened = [*open_images(many, swaps)]
+    alive: list[weakref.ref[Image.Image]] = [weakref.ref(image.pixels) for image in opened if image.pixels]
+    with_evidence = [*choose_evidence(find_regions(find_phrases(opened, swaps), swaps), swaps)]
+    assert len(alive) == len(with_evidence) == 20
+    del opened, many
+    coming = iter(choose_donors((with_evidence.pop(0) for _ in range(20)), swaps))
+    first = next(coming)
+    assert first.pixels is not None
+    gc.collect()
+    assert sum(reference() is not None for reference in alive) <= MAX_DECODED
+    rest = [*coming]
+    assert len(rest) == 19
+    assert all(image.pixels is not None for image in rest)
