@@ -18,6 +18,12 @@ A view set is a folder with `README.md` (its card), `manifest.json` (settings, s
 rows, bytes and SHA-256) and one folder per table with files `part-00000.parquet`, `part-00001.parquet`, ... Part k of
 every table speaks of the same images. Boxes are `x0`, `y0`, `x1`, `y1` in whole pixels of the upright image, far edges
 outside.
+
+Equal settings and sources give equal bytes on one kind of machine, whatever the number of workers and threads that open
+images, the order of the query's rows, and however often the build was killed. Another batch size (`images_at_once`) or
+another kind of machine adds numbers in another order: scores of models (`score`, `agreement`, `phrase_similarity`,
+`similarity_margin`, `detector_score`) then lie within 1e-3, and a decision changes only where its score lies that near to
+its threshold. Rounded scores are no more equal than others: 0.49475 can become 0.4947 or 0.4948.
 """
 _CARD = """# A view set
 
