@@ -24,8 +24,8 @@ import numpy as np
 import polars as pl
 
 from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
+from viewgen.viewset.parts import table_path, write_table
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES, DataType
-from viewgen.viewset.shards import table_path, write_table
 
 KINDS = ("crop", "off_region", "off_region_downsampled", "masked", "shuffled_patches")
 IMAGES_PER_PART, QUESTIONS_PER_IMAGE = 32, 6

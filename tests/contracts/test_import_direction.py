@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
     errors settings setting_docs progress files locks boxes records decode geometry pages commands
-    viewset/     schema manifest plain shards tables card
+    viewset/     schema manifest parts plain cache shards tables card
     source/      images paths box_formats values scans recipe box_sample reviews demo
     phrases/     config lexicon words names lead given rules answers chat local spacy
     detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers

@@ -28,7 +28,8 @@ from trainer.optimizer import OptimizerConfig, lr_at
 from trainer.provenance import write_run_json
 from trainer.rollouts import RolloutConfig
 from trainer.step import distill_step
-from viewgen.viewset.shards import ViewSet, write_table
+from viewgen.viewset.parts import write_table
+from viewgen.viewset.shards import ViewSet
 
 
 def config(views: Path, **changed: Any) -> RunConfig:

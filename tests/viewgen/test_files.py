@@ -90,3 +90,28 @@ def test_a_full_disk_names_the_file_whichever_library_met_it(tmp_path: Path) -> 
 def test_any_other_error_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="space"), write_whole(tmp_path / "a"):
         raise KeyError("space")
+
+
+def test_what_fails_on_the_way_leaves_the_old_file_and_no_half_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with write_whole(path) as partial:
+            partial.write_text("ha")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_reads_a_file_while_it_is_replaced_goes_on_reading_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old and whole")
+    with path.open() as reader:
+        with write_whole(path) as partial:
+            partial.write_text("new")
+        assert reader.read() == "old and whole"
+    assert path.read_text() == "new"

@@ -37,7 +37,7 @@ from viewgen.source.recipe import read_questions, root_of
 from viewgen.source.reviews import Review, read_reviews
 from viewgen.viewset.card import card
 from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
-from viewgen.viewset.shards import table_path, write_table
+from viewgen.viewset.parts import table_path, write_table
 from viewgen.viewset.tables import part_tables
 
 

@@ -27,8 +27,8 @@ from viewgen.source.images import ImageConfig, read_image_file
 from viewgen.source.paths import image_file
 from viewgen.source.reviews import Review
 from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
+from viewgen.viewset.parts import file_fault, file_record, table_path
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
-from viewgen.viewset.shards import file_fault, file_record, table_path
 
 _LIBRARIES = ("duckdb", "numpy", "pillow", "polars")
 """Another version of one of these may write other bytes, whatever the recipe uses."""

@@ -6,8 +6,9 @@ In: finished records of a build, or the path of a folder. Out: Parquet parts wit
 from __future__ import annotations
 
 from viewgen.viewset.manifest import Manifest, read_manifest
+from viewgen.viewset.parts import table_path, write_table
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
-from viewgen.viewset.shards import StoredSample, ViewSet, table_path, write_table
+from viewgen.viewset.shards import StoredSample, ViewSet
 
 __all__ = [
     "SCHEMA_VERSION",

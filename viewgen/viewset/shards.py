@@ -1,5 +1,5 @@
-"""Write the parts of a view set, and read them back checked.
-Leaves out: the meaning of the columns (schema.py), the manifest's own form (manifest.py), making rows (tables.py).
+"""Read a view set, checked.
+Leaves out: the meaning of the columns (schema.py), writing parts and checking their files (parts.py).
 
 Part k of every table speaks of the same images, so a reader needs part k alone. Images are read row by row, checked
 against their SHA-256 and kept in a cache of bounded size; columns that the caller does not request are not read, above
@@ -10,30 +10,24 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import duckdb
 import polars as pl
 
 from viewgen.boxes import Box
 from viewgen.errors import ShardError
-from viewgen.files import write_whole
-from viewgen.viewset.manifest import FileRecord, Manifest, PartRecord, read_manifest
+from viewgen.viewset.cache import ImageCache
+from viewgen.viewset.manifest import Manifest, PartRecord, read_manifest
+from viewgen.viewset.parts import file_fault, one_line, rebuild, size_fault, table_path
 from viewgen.viewset.plain import NotPlainError, Place, byte_places
 from viewgen.viewset.schema import TABLES
 
-ROW_GROUP_BYTES = 32_000_000
-"""Encoded images per row group. Hugging Face's viewer refuses groups over 300 MB, and a reader keeps one in memory:
-32 to 64 MB suits both."""
 EAGER_PARTS = 64
 """Parts of a view set whose columns and row counts are checked when it is opened."""
-MIN_ROWS = 512
-"""Minimum row-group size of tables without images: groups of a few small rows read slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,63 +55,6 @@ class StoredSample:
     """Data set that the question is from, as the source names it."""
 
 
-def table_path(folder: Path, table: str, part: int) -> Path:
-    """Return the path of one part of a table in the view set at `folder`."""
-    return folder / table / f"part-{part:05d}.parquet"
-
-
-def write_table(path: Path, rows: pl.DataFrame) -> FileRecord:
-    """Write rows to `path`, whole or not at all; equal rows give equal bytes. Row groups take about ROW_GROUP_BYTES."""
-    with write_whole(path) as partial:
-        # Images are compressed already; as plain bytes each can be read alone, by its place in the file.
-        packing: Literal["uncompressed", "zstd"] = "uncompressed" if "image" in rows.columns else "zstd"
-        rows.write_parquet(partial, compression=packing, row_group_size=_rows_per_group(rows))
-        read_back = _num_rows(partial)
-        assert read_back == rows.height, f"{partial} has {read_back} rows, {rows.height} were written"
-        return file_record(partial)
-
-
-def file_record(path: Path) -> FileRecord:
-    """Return row count, size in bytes and SHA-256 of a Parquet file."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(rows=_num_rows(path), bytes=path.stat().st_size, sha256=sha256)
-
-
-def file_fault(path: Path, table: str, record: FileRecord) -> str | None:
-    """Describe the fault of a table's file, from its size and footer without reading rows; None for a sound file.
-
-    A nullable column may also be absent: a view set can be handed on without its answers."""
-    if fault := _form_fault(path, table, record):
-        return fault
-    try:
-        num_rows = _num_rows(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        return f"cannot be read ({_one_line(error)})"
-    return None if num_rows == record.rows else f"has {num_rows:,} rows, the manifest says {record.rows:,}"
-
-
-def _size_fault(path: Path, record: FileRecord) -> str | None:
-    if not path.is_file():
-        return "missing"
-    size = path.stat().st_size
-    return None if size == record.bytes else f"has {size:,} bytes, the manifest says {record.bytes:,}"
-
-
-def _form_fault(path: Path, table: str, record: FileRecord) -> str | None:
-    """Describe the fault of a file's size or columns."""
-    if fault := _size_fault(path, record):
-        return fault
-    try:
-        found = pl.scan_parquet(path, glob=False).collect_schema()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        return f"cannot be read ({_one_line(error)})"
-    for name, column in TABLES[table].columns.items():
-        if found.get(name, None if column.nullable else "no such column") not in {column.type, None}:
-            return f"column {name!r} is {found.get(name)}, expected {column.type}"
-    return None
-
-
 class ViewSet:
     """A finished view set, checked and opened for reading. Safe to read from several threads.
 
@@ -131,7 +68,7 @@ class ViewSet:
     def __init__(self, path: Path, manifest: Manifest, cache_mb: float) -> None:
         self.path = path
         self.manifest = manifest
-        self._cache = _Cache(round(cache_mb * 1e6))
+        self._cache = ImageCache(round(cache_mb * 1e6))
         self._rows: dict[str, dict[str, _Row]] = {}
         self._places: dict[tuple[str, int], list[Place | None] | None] = {}
         self._checked: set[tuple[str, int]] = set()
@@ -287,7 +224,7 @@ class ViewSet:
                 query = f"SELECT {key}, image.bytes FROM read_parquet(?) WHERE {key} IN (SELECT unnest(?))"
                 found = dict(connection.execute(query, [str(path), list(names)]).fetchall())
         except (OSError, duckdb.Error) as error:
-            raise ShardError(f"{path}: cannot be read ({_one_line(error)}). {_rebuild(self.path, part)}") from None
+            raise ShardError(f"{path}: cannot be read ({one_line(error)}). {rebuild(self.path, part)}") from None
         for name in names:
             if found.get(name) is None:
                 raise self._no_bytes(table, part, name)
@@ -301,7 +238,7 @@ class ViewSet:
 
     def _no_bytes(self, table: str, part: int, name: str) -> ShardError:
         path = table_path(self.path, table, part)
-        return ShardError(f"{path}: row {name!r} of table {table} holds no image bytes. {_rebuild(self.path, part)}")
+        return ShardError(f"{path}: row {name!r} of table {table} holds no image bytes. {rebuild(self.path, part)}")
 
     def _places_in(self, table: str, part: int) -> list[Place | None] | None:
         """Return where the images of a part lie; None where they are packed."""
@@ -319,19 +256,19 @@ class ViewSet:
         sha256 = self._index(table)[name].sha256 or (name if table == "images" else "")
         if sha256 and not hashlib.sha256(data).hexdigest().startswith(sha256):
             path = table_path(self.path, table, part)
-            raise ShardError(f"{path}: the image of row {name!r} is damaged. {_rebuild(self.path, part)}")
+            raise ShardError(f"{path}: the image of row {name!r} is damaged. {rebuild(self.path, part)}")
 
     def _check_size(self, table: str, part: PartRecord) -> None:
         path = table_path(self.path, table, part.part)
-        if fault := _size_fault(path, part.files[table]):
-            raise ShardError(f"{path}: {fault}. {_rebuild(self.path, part.part)}")
+        if fault := size_fault(path, part.files[table]):
+            raise ShardError(f"{path}: {fault}. {rebuild(self.path, part.part)}")
 
     def _check(self, table: str, part: PartRecord) -> None:
         """Check a file's size, columns and row count, once."""
         if (table, part.part) not in self._checked:
             path = table_path(self.path, table, part.part)
             if fault := file_fault(path, table, part.files[table]):
-                raise ShardError(f"{path}: {fault}. {_rebuild(self.path, part.part)}")
+                raise ShardError(f"{path}: {fault}. {rebuild(self.path, part.part)}")
             self._checked.add((table, part.part))
 
     def _columns(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
@@ -351,7 +288,7 @@ class ViewSet:
             columns = [name for name in columns if name in held or not TABLES[table].columns[name].nullable]
             return rows.select(columns).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise ShardError(f"{path}: cannot be read ({_one_line(error)}). {_rebuild(self.path, part)}") from None
+            raise ShardError(f"{path}: cannot be read ({one_line(error)}). {rebuild(self.path, part)}") from None
 
 
 class _Row(NamedTuple):
@@ -364,42 +301,6 @@ class _Row(NamedTuple):
     """Of its bytes; empty where the table does not hold it."""
 
 
-class _Cache:
-    """Encoded images used last, up to a number of bytes; the newest always stays. A copy begins empty."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._start()
-
-    def _start(self) -> None:
-        self._held: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._num_bytes = 0
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> int:
-        return self._max_bytes
-
-    def __setstate__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._start()
-
-    def get(self, key: tuple[str, str]) -> bytes | None:
-        if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
-            self._start()
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
-
-    def put(self, key: tuple[str, str], data: bytes) -> None:
-        with self._lock:
-            self._num_bytes += len(data) - len(self._held.pop(key, b""))
-            self._held[key] = data
-            while len(self._held) > 1 and self._num_bytes > self._max_bytes:
-                self._num_bytes -= len(self._held.popitem(last=False)[1])
-
-
 _FORKED = False
 """True in a process that was forked: polars' threads are not there, and whoever waits for them waits for ever."""
 
@@ -410,23 +311,3 @@ def _was_forked() -> None:
 
 
 os.register_at_fork(after_in_child=_was_forked)
-
-
-def _rows_per_group(rows: pl.DataFrame) -> int:
-    if "image" not in rows.columns or not rows.height:
-        return max(rows.height, MIN_ROWS)
-    num_bytes = int(rows["image"].struct.field("bytes").bin.size().sum())
-    return max(1, ROW_GROUP_BYTES * rows.height // max(num_bytes, 1))
-
-
-def _num_rows(path: Path) -> int:
-    """Count rows from the footer alone."""
-    return int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-
-
-def _rebuild(folder: Path, part: int) -> str:
-    return f"Rebuild this part with `viewgen build RECIPE --out {folder} --only {part}`."
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -24,7 +24,8 @@ from trainer.metrics import METRICS
 from trainer.report.page import CHARTS, accuracy_rows, changes, draw_charts, embed, signed, write_report
 from trainer.report.run_folder import RunFolder, ScoredQuestion
 from viewgen.errors import ShardError
-from viewgen.viewset.shards import ViewSet, write_table
+from viewgen.viewset.parts import write_table
+from viewgen.viewset.shards import ViewSet
 
 if TYPE_CHECKING:
     from tests.trainer.report.conftest import RunMaker

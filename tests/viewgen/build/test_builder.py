@@ -24,8 +24,9 @@ from viewgen.decode import decode_image, encode_png
 from viewgen.errors import ModelError, RecipeError, ReviewsError, ShardError
 from viewgen.grounding.regions import Finder, ImageQuery, ImageRegions, RegionFinder, RegionsConfig
 from viewgen.viewset.manifest import read_manifest
+from viewgen.viewset.parts import table_path
 from viewgen.viewset.schema import TABLES
-from viewgen.viewset.shards import ViewSet, table_path
+from viewgen.viewset.shards import ViewSet
 
 if TYPE_CHECKING:
     from tests.viewgen.conftest import Source

@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader
 from viewgen.boxes import Box
 from viewgen.decode import decode_image
 from viewgen.errors import ShardError
-from viewgen.files import write_whole
 from viewgen.viewset import shards
 from viewgen.viewset.manifest import fingerprint, read_manifest, write_manifest
+from viewgen.viewset.parts import file_record, table_path, write_table
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
-from viewgen.viewset.shards import ViewSet, file_record, table_path, write_table
+from viewgen.viewset.shards import ViewSet
 
 KINDS = ("crop", "off_region")
 
@@ -218,45 +218,6 @@ def test_a_row_without_image_bytes_is_named_with_its_table_and_file(own: Path, t
     again = f"Rebuild this part with `viewgen build RECIPE --out {own} --only 0`."
     message = refusal(own, lambda view_set: read(view_set, [name]))
     assert message == f"{path}: row {name!r} of table {table} holds no image bytes. {again}"
-
-
-def test_what_fails_on_the_way_leaves_the_old_file_and_no_half_new_one(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write_half() -> None:
-        with write_whole(path) as partial:
-            partial.write_text("ha")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_who_reads_a_file_while_it_is_replaced_goes_on_reading_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old and whole")
-    with path.open() as reader:
-        with write_whole(path) as partial:
-            partial.write_text("new")
-        assert reader.read() == "old and whole"
-    assert path.read_text() == "new"
-
-
-def test_equal_rows_make_equal_files_and_large_images_many_row_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 10_000)
-    schema = {"view_id": pl.String(), "image": TABLES["views"].columns["image"].type}
-    data = [bytes([number]) * 1000 for number in range(100)]
-    rows = pl.DataFrame([{"view_id": str(n), "image": {"bytes": d, "path": "a"}} for n, d in enumerate(data)], schema)
-    records = [write_table(tmp_path / name, rows) for name in ("a", "b")]
-    assert records[0] == records[1]
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    groups = "SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata(?)"
-    assert sorted(duckdb.execute(groups, [str(tmp_path / "a")]).fetchall()) == [(n, 10) for n in range(10)]
 
 
 def test_the_footer_holds_no_image_bytes(built: Path) -> None:
