@@ -1,8 +1,9 @@
-"""Breaks the gate and the loss on purpose, one change at a time, and runs their tests: each must turn a test red.
-Two kinds: mistakes that people make, listed in mutants.txt, and a sweep over operators, numbers, calls, statements.
+"""Breaks code on purpose, one change at a time, and runs its tests: each change must turn a test red.
+Two kinds: mistakes that people make, listed in mutants.txt, and a sweep over operators, numbers, calls, statements. The
+gate and the loss are swept whole; with --files others are too, a seeded sample of each (TARGETS).
 Works on a copy of the packages in a temporary folder, never on the working tree.
 
-Run from the repository root:  python tools/mutants.py [--jobs N]
+Run from the repository root:  python tools/mutants.py [--jobs N] [--files boxes,checkpoint,...] [--sample 40]
 Prints one line per mutant, a table for docs/log.md, and as its last line one JSON object; exits with 1 when one lives.
 """
 
@@ -12,6 +13,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import sys
@@ -19,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,21 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/trainer/test_gate.py", "tests/trainer/test_loss.py")
 LIMIT_S = 300
 GATE, LOSS = "trainer/gate.py", "trainer/loss.py"
+_LOOP = "tests/trainer/test_loop.py"
+TARGETS: dict[str, tuple[str, ...]] = {
+    "viewgen/boxes.py": (),
+    "viewgen/views/negatives.py": ("tests/viewgen/views/test_cutting.py",),
+    "trainer/evaluation/scorers.py": (),
+    "trainer/evaluation/choices.py": ("tests/trainer/evaluation/test_scorers.py",),
+    "trainer/evaluation/statistics.py": (),
+    "trainer/evaluation/evaluate.py": (_LOOP,),
+    "trainer/step.py": (),
+    "trainer/journal.py": (_LOOP,),
+    "trainer/checkpoint.py": (_LOOP,),
+    "trainer/batches.py": (_LOOP,),
+    "trainer/loop.py": (),
+}
+"""Further files, and the tests that hold them beside the one of their name."""
 
 HARMLESS = {
     "num_siblings_B = sibling_BB.sum(1).clamp(min=1): 1 -> 2": "one sibling differs by 0, whatever divides it",
@@ -50,6 +67,7 @@ class Mutant:
     line: int
     what: str
     source: str
+    tests: tuple[str, ...] = TESTS
 
 
 def mistakes() -> Iterator[Mutant]:
@@ -148,9 +166,11 @@ def try_mutant(mutant: Mutant | None) -> str:
     signal.alarm(LIMIT_S)
     with tempfile.TemporaryDirectory() as name, Path(os.devnull).open("w") as nowhere:
         folder = Path(name).resolve()
+        tests = TESTS if mutant is None else mutant.tests
         for package in ("trainer", "viewgen"):
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
-        for test in (*TESTS, "pyproject.toml"):
+            (folder / package / "weights").symlink_to(ROOT / package / "weights")
+        for test in (*tests, *_conftests(tests), "pyproject.toml"):
             (folder / test).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / test, folder / test)
         if mutant is not None:
@@ -160,21 +180,44 @@ def try_mutant(mutant: Mutant | None) -> str:
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         watcher = _FirstFailure(folder)
-        code = pytest.main(["-x", "-p", "no:cacheprovider", *TESTS], plugins=[watcher])
+        code = pytest.main(["-x", "-p", "no:cacheprovider", *tests], plugins=[watcher])
         os.chdir(ROOT)
     return "" if code == pytest.ExitCode.OK else watcher.killer or f"(nothing ran: pytest exit code {int(code)})"
+
+
+def _conftests(tests: tuple[str, ...]) -> list[str]:
+    """Return the conftest files above the tests."""
+    folders = {parent for test in tests for parent in Path(test).parents}
+    return sorted(str(folder / "conftest.py") for folder in folders if (ROOT / folder / "conftest.py").is_file())
+
+
+def sampled(names: str, num: int) -> list[Mutant]:
+    """Return `num` mutants of each named file, drawn by its name."""
+    found: list[Mutant] = []
+    for name in names.split(","):
+        file = next(path for path in TARGETS if Path(path).stem == name)
+        own = f"tests/{Path(file).parent}/test_{Path(file).name}"
+        tests = (own, *TARGETS[file])
+        every = [replace(mutant, tests=tests) for mutant in sweep(file)]
+        found += random.Random(file).sample(every, min(num, len(every)))
+    return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--mistakes-only", action="store_true", help="leave the sweep out")
+    parser.add_argument(
+        "--files", default="", help=f"sweep these instead, by name: {', '.join(Path(path).stem for path in TARGETS)}"
+    )
+    parser.add_argument("--sample", type=int, default=40, help="mutants of each of --files")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for slow in ("beartype", "numpy", "pydantic"):  # once here, not once in every child
         importlib.import_module(slow)
-    written = list(mistakes())
-    swept = [] if options.mistakes_only else [*sweep(GATE), *sweep(LOSS)]
+    written = [] if options.files else list(mistakes())
+    swept = [] if options.mistakes_only or options.files else [*sweep(GATE), *sweep(LOSS)]
+    swept += sampled(options.files, options.sample) if options.files else []
     began = time.monotonic()
     with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
         sound = pool.apply(try_mutant, (None,))
