@@ -74,11 +74,11 @@ class PromptWriter:
     def write(self, samples: Sequence[StoredSample], kinds: Sequence[str]) -> list[tuple[StoredSample, list[Prompt]]]:
         """Write, for each usable sample, one prompt per view kind; the kind "" is the full image alone."""
         view_ids = [view_id for sample in samples for kind in kinds if kind for view_id in sample.views.get(kind, ())]
-        data = self._views.image_bytes(sample.image_id for sample in samples) | self._views.view_bytes(view_ids)
         images, broken = {}, {}
-        for name, encoded in data.items():
+        wanted = [(self._views.image_bytes, sample.image_id) for sample in samples]
+        for read, name in dict.fromkeys([*wanted, *((self._views.view_bytes, view_id) for view_id in view_ids)]):
             try:
-                images[name] = decode_image(encoded)
+                images[name] = decode_image(read([name])[name])
             except ViewgenError as refusal:
                 broken[name] = f"image {name!r} of {self._views.path} cannot be used: {refusal}"
         pixels = {}

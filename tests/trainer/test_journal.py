@@ -20,7 +20,7 @@ from trainer.rollouts import RolloutConfig
 from trainer.step import Step, StepConfig, distill_step
 from viewgen.viewset import ViewSet
 
-LOOP_METRICS = {"grad_norm", "lr", "skipped_samples", "seconds/step"}
+LOOP_METRICS = {"grad_norm", "lr", "skipped_samples", "seconds/step", "seconds/data"}
 """Metrics that the loop adds to those of a step."""
 
 

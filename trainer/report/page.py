@@ -56,7 +56,13 @@ CHARTS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     (
         "Time",
         "seconds",
-        {"seconds/step": "step", "seconds/rollout": "rollout", "seconds/score": "score", "seconds/update": "update"},
+        {
+            "seconds/step": "step",
+            "seconds/data": "data",
+            "seconds/rollout": "rollout",
+            "seconds/score": "score",
+            "seconds/update": "update",
+        },
     ),
 )
 """Title, unit, and metric -> its name in the chart."""
