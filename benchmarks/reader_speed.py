@@ -78,7 +78,7 @@ def own_reader(view_set: Path) -> Read:
 
 def datasets_reader(view_set: Path) -> Read:
     """Return the same with `datasets`: tables as memory-mapped Arrow, rows by number, images not decoded."""
-    from datasets import Image, load_dataset
+    from datasets import Image, load_dataset  # type: ignore[attr-defined,unused-ignore]
 
     tables = {}
     for name in ("images", "views"):

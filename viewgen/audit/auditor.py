@@ -35,6 +35,8 @@ from viewgen.records import Audit, Evidence, QuestionRecord, Rejection, View
 from viewgen.retrieval.retriever import Retriever
 from viewgen.views.kinds import KINDS, Kind, cut_at
 
+MIN_MOVED = 0.5
+"""Least share of a region's edges at one place that counts as the region moved there."""
 _OUTSIDE = Kind(name="outside", role="negative", make=cut_at, about="")
 """A kind from another version of viewgen: the area inside its box counts."""
 
@@ -152,11 +154,13 @@ def _share(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float
 
 
 def _moved(look: _Look, evidence: Evidence, originals: Sequence[_Look]) -> float:
-    """Return the largest share of a region's edges that the view shows at any place."""
+    """Return the largest share of a region's edges that the view shows at any place; 0 for less than half of them, which
+    is a piece and not the thing."""
     assert look.grey is not None, "a view that shows nothing moves no pixels"
     regions = [clip_to(region.box, look.place) for region in evidence.regions]
     parts = [_before(box, originals) for box in dict.fromkeys(regions) if box]
-    return max((shown_anywhere(part, look.grey) for part in parts if part is not None), default=0.0)
+    shown = max((shown_anywhere(part, look.grey) for part in parts if part is not None), default=0.0)
+    return shown if shown >= MIN_MOVED else 0.0
 
 
 def _unmasked(look: _Look, box: Box, originals: Sequence[_Look]) -> float:
