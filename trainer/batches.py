@@ -6,8 +6,9 @@ Questions of one image come together, so that the image is computed once for all
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -61,6 +62,14 @@ class Batch:
     """Position of the stream after this batch."""
 
 
+Reader = Callable[[Iterable[str]], dict[str, bytes]]
+"""Reader of images by their ids."""
+
+
+def _alone(read: Reader, name: str) -> bytes:
+    return read([name])[name]
+
+
 class PromptWriter:
     """Write prompts of samples. Each image is processed once for all the prompts it is in."""
 
@@ -75,10 +84,11 @@ class PromptWriter:
         """Write, for each usable sample, one prompt per view kind; the kind "" is the full image alone."""
         view_ids = [view_id for sample in samples for kind in kinds if kind for view_id in sample.views.get(kind, ())]
         images, broken = {}, {}
-        wanted = [(self._views.image_bytes, sample.image_id) for sample in samples]
-        for read, name in dict.fromkeys([*wanted, *((self._views.view_bytes, view_id) for view_id in view_ids)]):
+        data = self._read(self._views.image_bytes, [sample.image_id for sample in samples])
+        data |= self._read(self._views.view_bytes, view_ids)
+        for name, encoded in data.items():
             try:
-                images[name] = decode_image(read([name])[name])
+                images[name] = decode_image(encoded() if callable(encoded) else encoded)
             except ViewgenError as refusal:
                 broken[name] = f"image {name!r} of {self._views.path} cannot be used: {refusal}"
         pixels = {}
@@ -98,6 +108,13 @@ class PromptWriter:
                 self.skipped[str(refusal)] += 1
         self.num_used += len(written)
         return written
+
+    def _read(self, read: Reader, names: Sequence[str]) -> dict[str, bytes | Callable[[], bytes]]:
+        """Read images together; where one of them is damaged, each by itself, when it is wanted."""
+        try:
+            return {**read(names)}
+        except ViewgenError:
+            return {name: partial(_alone, read, name) for name in names}
 
     def _prompt(self, sample: StoredSample, kind: str, pixels: Mapping[str, Pixels]) -> Prompt:
         if kind and kind not in sample.views:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -219,16 +220,29 @@ class ViewSet:
             if places := self._places_in(table, part):
                 with path.open("rb", buffering=0) as file:
                     return {name: self._at(file, places[rows[name].number], table, part, name) for name in names}
-            with duckdb.connect(config={"threads": 1}) as connection:
-                key = TABLES[table].key
-                query = f"SELECT {key}, image.bytes FROM read_parquet(?) WHERE {key} IN (SELECT unnest(?))"
-                found = dict(connection.execute(query, [str(path), list(names)]).fetchall())
+            found = self._packed_bytes(table, path, names)
         except (OSError, duckdb.Error) as error:
             raise ShardError(f"{path}: cannot be read ({one_line(error)}). {rebuild(self.path, part)}") from None
         for name in names:
             if found.get(name) is None:
                 raise self._no_bytes(table, part, name)
-        return {name: bytes(found[name]) for name in names}
+        return {name: bytes(found[name] or b"") for name in names}
+
+    def _packed_bytes(self, table: str, path: Path, names: Sequence[str]) -> dict[str, bytes | None]:
+        """Read a packed part through DuckDB: all its images, or all its views of the kinds in question. Those that are
+        sound are kept for whoever comes next, since a packed row cannot be read alone."""
+        key = TABLES[table].key
+        kinds = " AND kind IN (SELECT kind FROM read_parquet($path) WHERE view_id IN (SELECT unnest($names)))"
+        query = f"SELECT {key}, image.bytes FROM read_parquet($path) WHERE image IS NOT NULL"
+        with duckdb.connect(config={"threads": 1}) as connection:
+            asked: dict[str, object] = {"path": str(path)} | ({"names": list(names)} if table == "views" else {})
+            found = dict(connection.execute(query + (kinds if table == "views" else ""), asked).fetchall())
+        for name, data in found.items():
+            if name not in names and data is not None:
+                with suppress(ShardError):  # said to whoever asks for it
+                    self._verify(table, self._index(table)[name].part, name, bytes(data))
+                    self._cache.put((table, name), bytes(data))
+        return found
 
     def _at(self, file: BinaryIO | io.FileIO, place: Place | None, table: str, part: int, name: str) -> bytes:
         if place is None:
