@@ -62,11 +62,11 @@ class Batch:
     """Position of the stream after this batch."""
 
 
-Reader = Callable[[Iterable[str]], dict[str, bytes]]
+ReadImages = Callable[[Iterable[str]], dict[str, bytes]]
 """Reader of images by their ids."""
 
 
-def _alone(read: Reader, name: str) -> bytes:
+def _alone(read: ReadImages, name: str) -> bytes:
     return read([name])[name]
 
 
@@ -109,7 +109,7 @@ class PromptWriter:
         self.num_used += len(written)
         return written
 
-    def _read(self, read: Reader, names: Sequence[str]) -> dict[str, bytes | Callable[[], bytes]]:
+    def _read(self, read: ReadImages, names: Sequence[str]) -> dict[str, bytes | Callable[[], bytes]]:
         """Read images together; where one of them is damaged, each by itself, when it is wanted."""
         try:
             return {**read(names)}
