@@ -37,10 +37,26 @@ patch_px = 16
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the pictures of tests out of the user's cache."""
+    os.environ["VIEWGEN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+PREBUILT = "VIEWGEN_DRAWN_VIEWS"
+"""Environment variable: a folder that build_drawn_views() filled before, for tests that run in many processes."""
+
+
 @pytest.fixture(scope="session")
 def drawn_views(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return views of 10 scenes to train on and 12 to test on. Read only: whoever changes it changes a copy."""
-    folder = tmp_path_factory.mktemp("drawn")
+    if built := os.environ.get(PREBUILT):
+        return Path(built)
+    return build_drawn_views(tmp_path_factory.mktemp("drawn"))
+
+
+def build_drawn_views(folder: Path) -> Path:
+    """Draw the scenes and build their views in a folder."""
     write_demo(folder / "scenes", DemoConfig(seed=5, num_train=10, num_selection=1, num_test=12))
     (folder / "recipe.toml").write_text(RECIPE)
     build_views(folder / "recipe.toml", folder / "views", BuildOptions(progress_out=StringIO()))

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 VIEWGEN = """
     errors settings setting_docs progress files locks boxes records decode geometry pages commands
     viewset/     schema manifest parts plain cache shards tables card
-    source/      images paths box_formats values scans recipe box_sample reviews demo
+    source/      images paths pictures box_formats values scans recipe box_sample reviews demo
     phrases/     config lexicon words names lead given rules answers chat local spacy
     detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers
     retrieval/   openclip tiles retriever

@@ -33,8 +33,8 @@ MODULES = {
     "groundingdino-py": "groundingdino",
     "mkdocs-material": "material",
 }
-UNNAMED = {"matplotlib", "termcolor", "PyYAML", "accelerate"}
-"""Imported by groundingdino-py and by TRL, which do not declare them."""
+UNNAMED = {"matplotlib", "termcolor", "PyYAML", "accelerate", "aiohttp"}
+"""Imported by groundingdino-py, by TRL and by fsspec, which do not declare them."""
 SHARED = {"Config", "Row", "Sizes", "T", "R", "Number"}
 
 

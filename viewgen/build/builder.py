@@ -164,13 +164,20 @@ def hash_images(
     """Hash every image file that a question names, once."""
     paths = list(dict.fromkeys(question.image_path for question in questions))
     with Progress("hash", len(paths), "images", options.progress_out) as progress:
-        hashed = partial(hash_image_file, root=root, config=config.images, follow_links=config.source.follow_links)
+        source = config.source
+        hashed = partial(
+            hash_image_file, root=root, config=config.images, follow_links=source.follow_links, fetch=source.fetch
+        )
         files = ahead(hashed, paths, options.num_threads)
         return list(progress.each(files))
 
 
 def refuse_missing(files: Sequence[ImageFile], root: Path, recipe: Path) -> None:
     """Raise RecipeError when half of the image files or more are not there: it is said before models are loaded."""
+    remote = [file.path for file in files if file.refusal and file.refusal.reason == "remote_image"]
+    if remote and 2 * len(remote) >= len(files):
+        what = f"{len(remote):,} of {len(files):,} images are addresses, as {remote[0]!r}"
+        raise RecipeError(f"{recipe}: {what}. Set source.fetch = true to fetch them, or download them.")
     missing = [file.path for file in files if file.refusal and file.refusal.reason == "missing_image"]
     if missing and 2 * len(missing) >= len(files):
         share = f"{len(missing):,} of {len(files):,} image files"

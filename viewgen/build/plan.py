@@ -24,7 +24,7 @@ from viewgen.locks import LOCK
 from viewgen.progress import counted
 from viewgen.records import ImageRecord, Question, QuestionRecord, Rejection
 from viewgen.source.images import ImageConfig, read_image_file
-from viewgen.source.paths import image_file
+from viewgen.source.pictures import check_kept, locate
 from viewgen.source.reviews import Review
 from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, fingerprint, read_manifest, write_manifest
 from viewgen.viewset.parts import file_fault, file_record, table_path
@@ -42,7 +42,7 @@ _NO_EFFECT = (
     "build/workers.py",
 )
 """Folders and files of viewgen that do not shape a table."""
-PASSING_REASONS = frozenset({"missing_image", "link_outside_root"})
+PASSING_REASONS = frozenset({"missing_image", "link_outside_root", "remote_image"})
 """Reasons of a rejection that may pass: the next build looks again."""
 _NOT_COMPARED = ("source",)
 """The questions and image files themselves are compared, not how they were found."""
@@ -83,16 +83,20 @@ class Plan:
     parts: tuple[PartTask, ...]
 
 
-def hash_image_file(path: str, root: Path, config: ImageConfig, follow_links: bool = False) -> ImageFile:
-    """Hash one file below the root. A path that leaves the root is refused unread, and so is a link that does unless
-    `follow_links`."""
+def hash_image_file(
+    path: str, root: Path, config: ImageConfig, follow_links: bool = False, fetch: bool = False
+) -> ImageFile:
+    """Hash one image. A path that leaves the root is refused unread, so is a link that does unless `follow_links`, and an
+    address unless `fetch`."""
     try:
-        found = image_file(path, root, follow_links)
-        data = read_image_file(root / found, config)
+        found, file = locate(path, root, config, follow_links, fetch)
+        data = read_image_file(file, config)
+        sha256 = hashlib.sha256(data).hexdigest()
+        check_kept(path, sha256)
     except UnusableImageError as error:
         refusal = Rejection(stage="images", reason=error.reason, message=error.what)
         return ImageFile(path=path, name=f"{path}: {error.reason}", num_bytes=0, refusal=refusal)
-    return ImageFile(path=path, name=hashlib.sha256(data).hexdigest(), num_bytes=len(data), found=found)
+    return ImageFile(path=path, name=sha256, num_bytes=len(data), found=found)
 
 
 def plan_build(

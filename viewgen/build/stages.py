@@ -30,6 +30,7 @@ from viewgen.phrases import PhraseFinder, annotated_phrases, given_phrases
 from viewgen.records import Donor, ImageRecord, Phrase, QuestionRecord, Region, Rejection
 from viewgen.source.box_formats import placed_annotations
 from viewgen.source.images import open_image
+from viewgen.source.pictures import file_of
 from viewgen.source.reviews import REASON, STAGE, Review
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def _open(image: ImageRecord, build: BuildContext) -> ImageRecord:
     if not image.kept:
         return image
-    path = build.root / image.source_path
+    path = file_of(image.source_path, build.root)
     try:
         decoded = open_image(path, build.config.images)
     except UnusableImageError as error:

@@ -15,7 +15,7 @@ from viewgen.errors import RecipeError
 from viewgen.records import Question
 from viewgen.source.box_formats import MIN_INSIDE, is_inverted, upright_box
 from viewgen.source.images import ImageConfig, open_image
-from viewgen.source.paths import image_file
+from viewgen.source.pictures import locate
 from viewgen.source.recipe import SourceConfig, root_of
 
 NUM_IMAGES = 24
@@ -67,7 +67,8 @@ def _sample(questions: Sequence[Question], source: SourceConfig, root: Path, con
     by_image = [list(group) for _, group in groupby(boxed, key=lambda question: question.image_path)]
     for group in by_image[:: max(1, len(by_image) // NUM_IMAGES)][:NUM_IMAGES]:
         try:
-            image = open_image(root / image_file(group[0].image_path, root, source.follow_links), config)
+            _, file = locate(group[0].image_path, root, config, source.follow_links, source.fetch)
+            image = open_image(file, config)
         except UnusableImageError:
             continue
         size = image.width_px, image.height_px

@@ -38,7 +38,7 @@ def _inside(path: str, root: Path) -> str:
     """Return the path relative to the root, lexically."""
     scheme = _SCHEME.match(path)
     if scheme and scheme[0].lower() != "file:":
-        what = f"image_path is an address ({scheme[0]}); images are read from files below the root. Download it"
+        what = f"image_path is an address ({scheme[0]}). Set source.fetch = true to fetch it, or download it"
         raise UnusableImageError("remote_image", what)
     if scheme:
         uri = urlsplit(path)

@@ -27,9 +27,10 @@ from viewgen.source.values import (
     BoxFaultError,
     SourceFaultError,
     list_reader,
+    picture_reader,
     read_boxes,
     refuse_list_type,
-    refuse_pictures,
+    refuse_picture_type,
     refuse_type,
     text_reader,
     value_reader,
@@ -42,10 +43,13 @@ else:  # beartype, which checks annotations while tests run, would keep DuckDB's
     Connection = Statement = object
 
 NEEDED = ("question_id", "image_path", "question")
+IMAGE = "image"
+"""Another name of image_path."""
 OPTIONAL = ("answer", "kind", "split", "source", "options", "phrases", "boxes", "box_basis")
 _LISTS = ("options", "phrases")
 _MAY_BE_NULL = ("answer", "source", "options", "phrases", "boxes", "box_basis")
 _BASES = get_args(BoxBasis)
+_ROWS_AT_ONCE = 32
 _TWICE = re.compile(r'duplicate column name "(.*?)"')
 
 
@@ -58,10 +62,11 @@ class SourceConfig:
     root: str
     """Folder of the source's files; relative to the recipe's own folder."""
     query: str
-    """One DuckDB SELECT over files named relative to the root. Columns: question_id, image_path (below the root),
-    question; optionally answer, kind, split, source (the data set), options and phrases (lists of text; phrases that
-    the question lacks are allowed), box_basis, and boxes: a list of {phrase, x0, y0, x1, y1}, each with a score from 0
-    to 1 where the source has one: boxes of a phrase below its best are other things of that name."""
+    """One DuckDB SELECT over files named relative to the root. Columns: question_id, question, and image_path or image (a
+    path below the root, an address as for fetch, bytes, {bytes, path}, base64, or a list of one of these); optionally
+    answer, kind, split, source (the data set), options and phrases (lists of text; phrases that the question lacks are
+    allowed), box_basis, and boxes: a list of {phrase, x0, y0, x1, y1}, each with a score from 0 to 1 where the source has
+    one: boxes of a phrase below its best are other things of that name."""
     box_format: BoxFormat = "xyxy"
     """Numbers of a box. xyxy: x0, y0, x1, y1, far edges outside. xywh: x, y, w, h. cxcywh: cx, cy, w, h, from the centre.
     A box has them under these names, or as a list of four under `box`."""
@@ -71,6 +76,9 @@ class SourceConfig:
     box_basis: BoxBasis = "upright"
     """Image that boxes refer to. upright: as it is shown. stored: as the file stores its pixels, before its EXIF
     orientation. The column box_basis decides for its rows."""
+    fetch: bool = False
+    """Fetch images whose path is an address: http, https, s3, gs, hf, and what else fsspec opens. They are kept in a
+    cache (VIEWGEN_CACHE, else viewgen/images in the user's cache folder), and fetched once."""
     follow_links: bool = False
     """Read images through links that lead out of the root. Files that the query names may always be such links, as in
     the cache of the Hugging Face hub."""
@@ -93,7 +101,6 @@ def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
         rows = _rows(source.query, root)
         _refuse_nulls(rows)
         _refuse_duplicates(rows)
-        refuse_pictures([row["image_path"] for row in rows])
         questions = _questions(rows, source)
     except SourceFaultError as error:
         raise RecipeError(f"{recipe}: {error}") from None
@@ -110,6 +117,7 @@ def root_of(source: SourceConfig, recipe: Path) -> Path:
 
 def _rows(query: str, root: Path) -> list[dict[str, Any]]:
     """Run the query. Text columns are text then, lists tuples of text; boxes are as DuckDB gives them."""
+    rows: list[dict[str, Any]] = []
     try:
         with duckdb.connect(config={"enable_external_access": False}) as parser:
             tree = scans.parse(parser, _one_select(parser, query))
@@ -117,7 +125,8 @@ def _rows(query: str, root: Path) -> list[dict[str, Any]]:
         with contextlib.chdir(root), open_reader(root, scans.linked_files(tree, root)) as connection:
             answer = scans.prepare(connection, tree, root).run(connection)
             readers = _readers(answer.description)
-            rows = answer.fetchall()
+            while batch := answer.fetchmany(_ROWS_AT_ONCE):  # pictures of so many rows are in memory together
+                rows += [{name: read(value) for (name, read), value in zip(readers, row, strict=True)} for row in batch]
     except duckdb.PermissionException as error:
         raise SourceFaultError(f"source.query may only read below {str(root)!r}: {database_fault(error)}.") from None
     except duckdb.Error as error:
@@ -126,7 +135,7 @@ def _rows(query: str, root: Path) -> list[dict[str, Any]]:
         raise SourceFaultError(f"source.query failed: {database_fault(error)}.{_advice(error)}") from None
     if not rows:
         raise SourceFaultError("source.query gave no rows. Run it in DuckDB to see why.")
-    return [{name: read(value) for (name, read), value in zip(readers, row, strict=True)} for row in rows]
+    return rows
 
 
 def _advice(error: duckdb.Error) -> str:
@@ -156,7 +165,10 @@ def _readers(columns: Sequence[Any]) -> list[tuple[str, Callable[[Any], Any]]]:
     _refuse_columns([str(name) for name, *_ in columns])
     readers: list[tuple[str, Callable[[Any], Any]]] = []
     for name, kind, *_ in columns:
-        if name == "boxes":
+        if name in {IMAGE, "image_path"}:
+            refuse_picture_type(name, kind)
+            readers.append(("image_path", picture_reader(name, kind)))
+        elif name == "boxes":
             readers.append((name, value_reader(kind)))
         elif name in _LISTS:
             refuse_list_type(name, kind)
@@ -177,10 +189,12 @@ def _one_select(connection: Connection, query: str) -> str:
 
 def _refuse_columns(columns: Sequence[str]) -> None:
     """Refuse missing and unknown columns: a misspelt optional column would be ignored in silence."""
-    lacking = [name for name in NEEDED if name not in columns]
+    if IMAGE in columns and "image_path" in columns:
+        raise SourceFaultError("source.query gives both 'image' and 'image_path'. Leave one of them out.")
+    lacking = [name for name in NEEDED if name not in columns and not (name == "image_path" and IMAGE in columns)]
     if lacking:
         raise SourceFaultError(f"source.query gives no column {lacking[0]!r}, only {', '.join(columns)}. Add it.")
-    known = [*NEEDED, *OPTIONAL]
+    known = [*NEEDED, IMAGE, *OPTIONAL]
     for name in columns:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

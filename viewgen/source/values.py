@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from viewgen.records import SourceBox
 from viewgen.source.box_formats import FIELDS, BoxFormat, BoxUnits, Corners, corners_of
+from viewgen.source.pictures import taken
 
 Json = str | bool | int | float | None | list[Any] | dict[str, Any]
 
@@ -21,12 +21,6 @@ _NULL = ("null", '"null"', "sqlnull")
 _TEXT = frozenset({"varchar", "enum", "uuid", "decimal", "integer", "uinteger", "bignum", "varint", *_WHOLE, *_NULL})
 """Types of DuckDB whose values have one text."""
 _MOMENTS = ("date", "time", "timestamp", "interval")
-_BASE64 = re.compile(r"data:image/|(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|Qk[01])[A-Za-z0-9+/\s]{40,}={0,2}\s*$")
-"""A picture as text: JPEG, PNG, GIF, WebP, TIFF or BMP in base64."""
-PICTURES = (
-    "viewgen reads image files below the root, not pictures inside of tables. Write each picture into a file, and give "
-    "the file's path as image_path"
-)
 
 
 class SourceFaultError(ValueError):
@@ -42,10 +36,8 @@ def refuse_type(name: str, kind: Any) -> None:  # noqa: ANN401 - a DuckDB type, 
     if kind.id in _TEXT:
         return
     type_name = _short(str(kind))
-    if name == "image_path" and "BLOB" in str(kind):
-        raise SourceFaultError(f"column 'image_path' holds the bytes of pictures ({type_name}): {PICTURES}.")
     if kind.id in {"list", "array"}:
-        remedy = f"Choose one, as {name}[1]" + ("" if name == "image_path" else f", or array_to_string({name}, '; ')")
+        remedy = f"Choose one, as {name}[1], or array_to_string({name}, '; ')"
     elif kind.id in {"struct", "union"}:
         fields = [field for field, inner in kind.children if inner.id in _TEXT]
         remedy = f"Choose one of its values, as {name}.{'path' if 'path' in fields else (fields or ['NAME'])[0]}"
@@ -106,12 +98,38 @@ def value_reader(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - as above
     return lambda value: value
 
 
-def refuse_pictures(paths: Sequence[str]) -> None:
-    """Raise SourceFaultError for paths that are pictures in base64."""
-    found = sum(_BASE64.match(path) is not None for path in paths)
-    if found:
-        what = f"column 'image_path' holds pictures as text (base64) in {found:,} of {len(paths):,} rows"
-        raise SourceFaultError(f"{what}: {PICTURES}.")
+def refuse_picture_type(name: str, kind: Any) -> None:  # noqa: ANN401 - as above
+    """Raise SourceFaultError for a column whose values are no pictures: neither paths nor bytes nor {bytes, path}, nor
+    lists of these."""
+    if kind.id in {"list", "array"}:
+        refuse_picture_type(name, kind.children[0][1])
+    elif kind.id == "struct":
+        fields = {field: str(inner) for field, inner in kind.children}
+        if not fields.keys() <= {"bytes", "path"} or fields.get("bytes", "BLOB") not in {"BLOB", '"NULL"'}:
+            one = next((field for field in ("path", "bytes") if field in fields), "NAME")
+            what = f"column {name!r} is {_short(str(kind))}: expected a path, bytes, or {{bytes, path}}"
+            raise SourceFaultError(f"{what}. Choose one of its values, as {name}.{one}, in the query.")
+    elif kind.id != "blob":
+        refuse_type(name, kind)
+
+
+def picture_reader(name: str, kind: Any) -> Callable[[Any], str | None]:  # noqa: ANN401 - as above
+    """Return the function that turns a value of this type into the name of a picture. NULL stays NULL where paths are
+    expected, and is a picture without bytes elsewhere."""
+    if kind.id in {"list", "array"}:
+        inner = picture_reader(name, kind.children[0][1])
+        return lambda value: inner(_only(name, value))
+    if kind.id in {"struct", "blob"}:
+        return lambda value: taken(value or b"")
+    text = text_reader(name, kind)
+    return lambda value: None if (path := text(value)) is None else taken(path)
+
+
+def _only(name: str, value: Any) -> Any:  # noqa: ANN401 - a list of whatever
+    if value is not None and len(value) > 1:
+        what = f"column {name!r} holds {len(value)} pictures in a row: a question is about one"
+        raise SourceFaultError(f"{what}. Choose one, as {name}[1], in the query.")
+    return value[0] if value else None
 
 
 def read_boxes(value: Any, box_format: BoxFormat, units: BoxUnits) -> tuple[SourceBox, ...]:  # noqa: ANN401

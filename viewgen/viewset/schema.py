@@ -80,7 +80,10 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             width_px=Column(type=_INT, unit="px", meaning="Width once the EXIF orientation is applied."),
             height_px=Column(type=_INT, unit="px", meaning="Height once the EXIF orientation is applied."),
             sha256=Column(type=_TEXT, meaning="Of the file's bytes, in hex."),
-            source_path=Column(type=_TEXT, meaning="Path of the file below the recipe's root."),
+            source_path=Column(
+                type=_TEXT,
+                meaning="Path of the file below the recipe's root; an address that was fetched; or bytes:SHA-NAME of a picture inside of a table.",
+            ),
             orientation=Column(
                 type=_INT,
                 nullable=True,

@@ -69,7 +69,11 @@ def test_a_root_that_is_a_link_is_the_same_folder(root: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("given", "reason", "said"),
     [
-        ("https://x.org/a.png", "remote_image", "is an address (https:); images are read from files below the root."),
+        (
+            "https://x.org/a.png",
+            "remote_image",
+            "is an address (https:). Set source.fetch = true to fetch it",
+        ),
         ("s3://bucket/a.png", "remote_image", "is an address (s3:)"),
         ("data:image/png;base64,iVBO", "remote_image", "is an address (data:)"),
         ("file://server/share/a.png", "remote_image", "is the file:// URI of another machine"),
