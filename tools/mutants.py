@@ -14,15 +14,17 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -30,8 +32,16 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/trainer/test_gate.py", "tests/trainer/test_loss.py")
 LIMIT_S = 300
+SLOW = (
+    *("beartype", "numpy", "pydantic", "typer", "jinja2", "torchvision.transforms.v2"),
+    *("transformers.models.auto.modeling_auto", "transformers.generation.utils"),
+    "transformers.models.qwen3_vl.modeling_qwen3_vl",
+)
+"""Modules that tests import."""
 GATE, LOSS = "trainer/gate.py", "trainer/loss.py"
 _LOOP = "tests/trainer/test_loop.py"
+_STEP = "tests/trainer/test_step.py"
+_ENGINE = tuple(f"tests/trainer/engine/test_{name}.py" for name in ("states", "prefix", "tree", "models"))
 TARGETS: dict[str, tuple[str, ...]] = {
     "viewgen/boxes.py": (),
     "viewgen/views/negatives.py": ("tests/viewgen/views/test_cutting.py",),
@@ -44,6 +54,11 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "trainer/checkpoint.py": (_LOOP,),
     "trainer/batches.py": (_LOOP,),
     "trainer/loop.py": (),
+    "trainer/rollout/sample.py": (_STEP,),
+    "trainer/engine/prefix.py": (*_ENGINE, _STEP),
+    "trainer/engine/tree.py": (*_ENGINE, _STEP),
+    "trainer/engine/states.py": (*_ENGINE, _STEP),
+    "trainer/engine/models.py": (*_ENGINE, _STEP),
 }
 """Further files, and the tests that hold them beside the one of their name."""
 
@@ -76,9 +91,16 @@ def mistakes() -> Iterator[Mutant]:
         file, *blocks = section.strip().split("\n\n")
         source = (ROOT / file).read_text(encoding="utf-8")
         for block in blocks:
-            what, old, new = (line.removeprefix("- ").removeprefix("+").strip() for line in block.split("\n"))
+            what, old, new = re.fullmatch(r"(.*?)\n- (.*?)\n\+ ?(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]
             assert source.count(old) == 1, f"{file}: {source.count(old)} times, not once: {old!r}"
-            yield Mutant(file, source[: source.index(old)].count("\n") + 1, what, source.replace(old, new))
+            line = source[: source.index(old)].count("\n") + 1
+            yield Mutant(file, line, what, source.replace(old, new), tests_of(file))
+
+
+def tests_of(file: str) -> tuple[str, ...]:
+    """Return the tests that hold a file, the one of its name first."""
+    own = f"tests/{Path(file).parent}/test_{Path(file).name}"
+    return TESTS if file in {GATE, LOSS} else tuple(dict.fromkeys((own, *TARGETS[file])))
 
 
 def sweep(file: str) -> Iterator[Mutant]:
@@ -160,13 +182,14 @@ class _FirstFailure:
         assert loaded is None or str(self.folder) in str(loaded.__file__), "the working tree was tested, not the copy"
 
 
-def try_mutant(mutant: Mutant | None) -> str:
+def try_mutant(mutant: Mutant | None, tests: tuple[str, ...] = ()) -> str:
     """Run the tests on a fresh copy: the first that failed, or "" when all passed. For a child process of its own."""
     sys.dont_write_bytecode = True
+    signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(LIMIT_S)
-    with tempfile.TemporaryDirectory() as name, Path(os.devnull).open("w") as nowhere:
+    with TemporaryDirectory() as name, Path(os.devnull).open("w") as nowhere:
         folder = Path(name).resolve()
-        tests = TESTS if mutant is None else mutant.tests
+        tests = tests or (TESTS if mutant is None else mutant.tests)
         for package in ("trainer", "viewgen"):
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
             (folder / package / "weights").symlink_to(ROOT / package / "weights")
@@ -180,9 +203,14 @@ def try_mutant(mutant: Mutant | None) -> str:
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         watcher = _FirstFailure(folder)
-        code = pytest.main(["-x", "-p", "no:cacheprovider", *tests], plugins=[watcher])
+        quiet = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        code = pytest.main(["-x", *quiet, *tests], plugins=[watcher])
         os.chdir(ROOT)
     return "" if code == pytest.ExitCode.OK else watcher.killer or f"(nothing ran: pytest exit code {int(code)})"
+
+
+def _out_of_time(*_: object) -> None:
+    raise TimeoutError(f"ran for {LIMIT_S} s")  # turns the test red that was running
 
 
 def _conftests(tests: tuple[str, ...]) -> list[str]:
@@ -195,12 +223,14 @@ def sampled(names: str, num: int) -> list[Mutant]:
     """Return `num` mutants of each named file, drawn by its name."""
     found: list[Mutant] = []
     for name in names.split(","):
-        file = next(path for path in TARGETS if Path(path).stem == name)
-        own = f"tests/{Path(file).parent}/test_{Path(file).name}"
-        tests = (own, *TARGETS[file])
-        every = [replace(mutant, tests=tests) for mutant in sweep(file)]
+        file = _file(name)
+        every = [replace(mutant, tests=tests_of(file)) for mutant in sweep(file)]
         found += random.Random(file).sample(every, min(num, len(every)))
     return found
+
+
+def _file(name: str) -> str:
+    return next(path for path in TARGETS if Path(path).stem == name)
 
 
 def main() -> int:
@@ -213,21 +243,39 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=40, help="mutants of each of --files")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for slow in ("beartype", "numpy", "pydantic"):  # once here, not once in every child
+    for slow in SLOW:  # once here, not once in every child
         importlib.import_module(slow)
-    written = [] if options.files else list(mistakes())
+    wanted = {_file(name) for name in options.files.split(",") if name} or {GATE, LOSS}
+    written = [mutant for mutant in mistakes() if mutant.file in wanted]
     swept = [] if options.mistakes_only or options.files else [*sweep(GATE), *sweep(LOSS)]
-    swept += sampled(options.files, options.sample) if options.files else []
+    swept += sampled(options.files, options.sample) if options.files and not options.mistakes_only else []
     began = time.monotonic()
-    with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
-        sound = pool.apply(try_mutant, (None,))
-        assert not sound, f"the tests fail without any mutant: {sound}"
-        rows = []
-        for mutant, killer in zip(written + swept, pool.imap(try_mutant, written + swept), strict=True):
-            rows.append((mutant, killer))
-            print(f"{'killed' if killer else 'LIVES ':6} {mutant.file}:{mutant.line} {mutant.what}", flush=True)
+    with TemporaryDirectory() as folder:
+        if any(mutant.file.startswith("trainer/") for mutant in written + swept if mutant.file not in {GATE, LOSS}):
+            os.environ["VIEWGEN_DRAWN_VIEWS"] = build_drawn_views(folder)
+        rows = try_all(written + swept, options.jobs)
     report(rows, len(written), time.monotonic() - began)
     return int(any(not killer and not _harmless(mutant) for mutant, killer in rows))
+
+
+def build_drawn_views(folder: str) -> str:
+    """Build the view set that tests share once, in a process of its own, and return its path."""
+    build = f"from pathlib import Path; from tests.conftest import *; print(build_drawn_views(Path({folder!r})))"
+    done = subprocess.run([sys.executable, "-c", build], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def try_all(mutants: list[Mutant], jobs: int) -> list[tuple[Mutant, str]]:
+    """Try the mutants in processes of their own, and print each as it comes."""
+    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
+        for tests in dict.fromkeys(mutant.tests for mutant in mutants):
+            sound = pool.apply(try_mutant, (None, tests))
+            assert not sound, f"the tests fail without any mutant: {sound}"
+        rows = []
+        for mutant, killer in zip(mutants, pool.imap(try_mutant, mutants), strict=True):
+            rows.append((mutant, killer))
+            print(f"{'killed' if killer else 'LIVES ':6} {mutant.file}:{mutant.line} {mutant.what}", flush=True)
+    return rows
 
 
 def _harmless(mutant: Mutant) -> str:

@@ -149,6 +149,87 @@ def test_a_run_leaves_answers_rollouts_and_a_summary_that_agree(drawn_views: Pat
     assert json.loads((tmp_path / "run" / "evals" / "summary.json").read_text()) == summary
 
 
+def test_the_summary_compares_the_untrained_student_with_the_trained_one_also_after_a_resume(
+    drawn_views: Path, tmp_path: Path
+) -> None:
+    """What the first command measured counts, whatever the student has learnt since: its answers are set to all wrong."""
+    run, evals = tmp_path / "run", tmp_path / "run" / "evals"
+    asked = EvalConfig(scorer="number", question_kinds=("attribute",), max_new_tokens=4, views=("crop", "off_region"))
+    train(config(drawn_views, eval=asked, loop=LoopConfig(steps=1)), run, "")
+    for number, name in enumerate(("before", "before-crop", "before-off_region")):
+        path = evals / f"{name}.parquet"
+        pl.read_parquet(path).with_columns(right=pl.int_range(pl.len()) < number).write_parquet(path)
+    summary = train(config(drawn_views, eval=asked, loop=LoopConfig(steps=2)), run, "")
+    after = float(pl.read_parquet(evals / "after.parquet")["right"].to_numpy().mean())
+    assert after > 0
+    assert (summary["before"]["accuracy"], summary["after"]["accuracy"]) == (0, after)
+    assert summary["difference"]["mean"] == pytest.approx(after)
+    assert 0 <= summary["difference"]["low"] <= after <= summary["difference"]["high"]
+    of_kind = summary["by_kind"]["attribute"]
+    assert (of_kind["before"]["accuracy"], of_kind["after"]["accuracy"]) == (0, after)
+    assert summary["with_positive_view"]["accuracy"] == 1 / 12
+    assert summary["with_negative_view"]["accuracy"] == 2 / 12
+
+
+def test_the_gradient_is_clipped_and_the_schedule_applied(drawn_views: Path, tmp_path: Path) -> None:
+    """AdamW divides by the gradient's own size but for 1e-8: a gradient of norm 1e-12 moves next to nothing."""
+    schedule = OptimizerConfig(lr=1e-3, lr_end=1e-4, warmup_steps=1)
+    clipped = replace(schedule, clip_norm=1e-12)
+    for name, settings in (("free", schedule), ("clipped", clipped)):
+        train(config(drawn_views, optimizer=settings, loop=LoopConfig(steps=3, save_every=1)), tmp_path / name, "")
+        lines = read_metrics(tmp_path / name / "metrics.jsonl")
+        assert [line["lr"] for line in lines] == pytest.approx([lr_at(step, 3, settings) for step in range(3)])
+        assert all(line["grad_norm"] > 1e-3 for line in lines)  # as it was before clipping
+
+    def moved(name: str) -> float:
+        one, other = weights(tmp_path / name, 1), weights(tmp_path / name, 3)
+        return max(float((one[key] - other[key]).abs().max()) for key in one)
+
+    assert moved("free") > 1e-4
+    assert moved("clipped") < 1e-6
+
+
+def test_a_gradient_that_is_not_finite_is_refused_before_it_moves_a_weight(drawn_views: Path, tmp_path: Path) -> None:
+    parts, _ = trainer.loop._prepare(config(drawn_views), tmp_path / "run")
+    weight = parts.optimizer.weights[0]
+    before = weight.detach().clone()
+    weight.grad = torch.full_like(weight, torch.inf)
+    with pytest.raises(TrainerError, match=r"the gradient of step 3 is inf\. Lower optimizer\.lr or use float32\."):
+        trainer.loop._update(parts, 1e-3, 2)
+    assert torch.equal(weight, before)
+
+
+def test_gradients_of_a_step_are_forgotten_with_it(drawn_views: Path, tmp_path: Path) -> None:
+    parts, _ = trainer.loop._prepare(config(drawn_views), tmp_path / "run")
+    for _ in range(2):
+        distill_step(parts.student, parts.teacher, next(parts.batches), parts.config.step, parts.generator)
+        assert trainer.loop._update(parts, 0.0, 0) > 0
+        assert all(weight.grad is None for weight in parts.optimizer.weights)
+
+
+def test_another_teacher_looks_with_its_own_eyes(drawn_views: Path, tmp_path: Path) -> None:
+    """A second model, whose vision tower differs, must not be handed what the student saw."""
+    blind = load("embedded:drawn-vlm", ModelConfig(), "model.student")
+    with torch.no_grad():
+        for name, weight in blind.model.named_parameters():
+            if "visual" in name:
+                weight.mul_(0.5)
+    blind.model.save_pretrained(tmp_path / "blind")
+    blind.processor.save_pretrained(tmp_path / "blind")
+    for teacher, is_shared in (("", True), (str(tmp_path / "blind"), False)):
+        models = ModelConfig(student="embedded:drawn-vlm", teacher=teacher)
+        parts, _ = trainer.loop._prepare(config(drawn_views, model=models), tmp_path / f"run{is_shared}")
+        prompts = next(parts.batches).student[:1]
+        seen, also_seen = parts.student.image_features(prompts), parts.teacher.image_features(prompts)
+        (image,) = prompts[0].images
+        assert (seen[image] is also_seen[image]) == is_shared
+        if not is_shared:
+            mine, own = seen[image].embeds, also_seen[image].embeds
+            assert mine is not None
+            assert own is not None
+            assert float((mine - own).abs().max()) > 1e-3
+
+
 def test_a_folder_belongs_to_one_configuration(drawn_views: Path, tmp_path: Path) -> None:
     train(config(drawn_views, loop=LoopConfig(steps=2)), tmp_path / "run", "")
     for loop, said in ((LoopConfig(steps=1), "steps = 2, now it is 1"), (LoopConfig(seed=1, steps=2), "seed = 0, now")):

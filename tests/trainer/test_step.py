@@ -53,6 +53,16 @@ def step(
     return done, gradient
 
 
+def test_the_gap_is_of_the_positive_view_over_the_negative_one(loaded: Loaded, batch: Batch) -> None:
+    done, _ = step(loaded, batch)
+    teacher, rollouts = Teacher(frozen_copy(loaded)), done.rollouts
+    beside_pos, _ = teacher.score(rollouts, batch.positive, batch.positive)
+    beside_neg, _ = teacher.score(rollouts, batch.negative, batch.negative)
+    gap_BT = (beside_pos.logp_BT - beside_neg.logp_BT)[rollouts.response_BT]
+    assert gap_BT.abs().max() > 0.1
+    torch.testing.assert_close(done.gate.gap_BT[rollouts.response_BT], gap_BT)
+
+
 def with_views(batch: Batch, positive: str, negative: str) -> Batch:
     prompts = {"student": batch.student, "positive": batch.positive, "negative": batch.negative}
     return replace(batch, positive=prompts[positive], negative=prompts[negative])
@@ -170,6 +180,15 @@ def test_sampled_tokens_are_priced_at_the_temperature_that_sampled_them(loaded: 
     # They differ by what the placeholders that are never sampled would have taken.
     assert (logp_BT - rollouts.logp_BT)[rollouts.response_BT].abs().max() < 1e-4
     assert (logp_BT - rollouts.plain_logp_BT)[rollouts.response_BT].abs().max() > 0.01
+
+
+def test_cut_off_answers_pull_unless_they_are_masked(loaded: Loaded, batch: Batch) -> None:
+    short = replace(CONFIG, rollout=replace(CONFIG.rollout, max_new_tokens=1))
+    _, pulled = step(loaded, batch, short)
+    done, masked = step(loaded, batch, replace(short, loss=LossConfig(mask_truncated=True)))
+    assert done.rollouts.truncated_B.all()
+    assert pulled.norm() > 0.01
+    assert masked.norm() == 0
 
 
 @pytest.mark.fault(12)

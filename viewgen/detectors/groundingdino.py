@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
 
 from viewgen.detectors.captions import Caption, captions, scores
 from viewgen.detectors.groundingdino_net import ARCHITECTURES, Architecture
-from viewgen.detectors.loading import device_of, hash_of, located, reading
+from viewgen.detectors.loading import device_of, fastest_batch, hash_of, located, reading
 from viewgen.detectors.protocol import HUB, DetectorConfig
 from viewgen.detectors.tiles import Hit, Look, TiledDetector, hits
 from viewgen.errors import ModelError, brief
@@ -69,6 +69,10 @@ class GroundingDinoNetwork:
     @property
     def min_px(self) -> int:
         return 1
+
+    @property
+    def batch_size(self) -> int:
+        return fastest_batch(self.net, self.device)
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
         return read_size(width, height, self.architecture.short_px, self.architecture.long_px)

@@ -96,8 +96,9 @@ class DetectorConfig:
     side that the model reads without shrinking it."""
     tile_overlap: Annotated[float, Range(ge=0, le=0.9)] = 0.25
     """Least share of a tile's side that its neighbour shows too, 0 to 0.9. What is smaller is whole in some tile."""
-    batch_size: Annotated[int, Range(ge=1)] = 4
-    """Pictures (images or tiles) that the model reads at once, 1 or more."""
+    batch_size: Annotated[int, Range(ge=0)] = 0
+    """Pictures (images or tiles) that the model reads at once, 1 or more. 0: as many as its size and the device make
+    fastest; on a CPU a large model reads one by one."""
     device: str = "auto"
     """auto: the GPU where there is one. Else torch's name of a device: cpu, cuda, cuda:1."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

@@ -94,6 +94,11 @@ class Network(Protocol):
         """Side of the smallest square that it can read."""
         ...
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures that it reads fastest at once, 1 or more."""
+        ...
+
     def read_size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height after the network's own resizing, in pixels."""
         ...
@@ -185,10 +190,11 @@ class TiledDetector:
         def alike(numbered: tuple[int, Look]) -> tuple[int, ...]:
             return self.network.alike(numbered[1])
 
+        size = self.config.batch_size or self.network.batch_size
         for _, same in groupby(sorted(looks, key=alike), key=alike):
             batch = list(same)
-            for first in range(0, len(batch), self.config.batch_size):
-                yield batch[first : first + self.config.batch_size]
+            for first in range(0, len(batch), size):
+                yield batch[first : first + size]
 
     def _merged(self, ask: Ask, sightings: Sequence[_Sighting]) -> tuple[ScoredBox, ...]:
         own: dict[str, list[_Sighting]] = {phrase: [] for phrase in ask.phrases}

@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from viewgen.detectors.captions import Caption, Piece, captions, parts, scores
 from viewgen.detectors.groundingdino import offsets, read_size
-from viewgen.detectors.loading import device_of, hash_of, located, reading
+from viewgen.detectors.loading import device_of, fastest_batch, hash_of, located, reading
 from viewgen.detectors.protocol import DetectorConfig
 from viewgen.detectors.tiles import Hit, Look, TiledDetector, hits
 from viewgen.errors import ModelError, brief
@@ -83,6 +83,10 @@ class _Network:
     def tile_px(self) -> int:
         size = self.size
         return size["shortest_edge"] if "shortest_edge" in size else min(size["height"], size["width"])
+
+    @property
+    def batch_size(self) -> int:
+        return fastest_batch(self.net, self.device)
 
     def _found(self, looks: Sequence[Look], prepared: Any, **asked: Any) -> tuple[Any, list[dict[str, Any]]]:  # noqa: ANN401
         """Run the model, and post-process its outputs with `asked`; boxes in pixels of each look's image."""

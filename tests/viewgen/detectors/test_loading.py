@@ -6,8 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import torch
 
-from viewgen.detectors.loading import hash_of, located
+from viewgen.detectors.loading import SMALL, fastest_batch, hash_of, located
 from viewgen.errors import ModelError, brief
 
 
@@ -41,3 +42,9 @@ def test_an_error_becomes_one_line() -> None:
     assert brief(ValueError("two\n  lines.")) == "two lines"
     assert brief(KeyError()) == "KeyError"
     assert len(brief(ValueError("x" * 500))) == 200
+
+
+def test_on_a_cpu_a_small_model_reads_several_pictures_at_once_and_a_large_one_one_by_one() -> None:
+    cpu = torch.device("cpu")
+    small, large = (torch.nn.Linear(num // 1000, 1000, bias=False, device="meta") for num in (SMALL, SMALL + 1000))
+    assert (fastest_batch(small, cpu), fastest_batch(large, cpu)) == (8, 1)

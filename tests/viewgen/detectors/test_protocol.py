@@ -96,7 +96,10 @@ def test_annotated_boxes_answer_ask_by_ask_and_prefer_none() -> None:
             "tile_overlap is 0.95; it must be a number from 0 to 0.9. Leave it out for the default, 0.25.",
         ),
         ({"num_best": 0}, "num_best is 0; it must be a whole number at least 1. Leave it out for the default, 20."),
-        ({"batch_size": 0}, "batch_size is 0; it must be a whole number at least 1. Leave it out for the default, 4."),
+        (
+            {"batch_size": -1},
+            "batch_size is -1; it must be a whole number at least 0. Leave it out for the default, 0.",
+        ),
         (
             {"tile_px": 16},
             "tile_px is 16; it must be a whole number at least 32 px, or 0. Leave it out for the default, 0.",

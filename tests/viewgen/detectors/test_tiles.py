@@ -30,6 +30,7 @@ class Blots:
     models: Mapping[str, str] = field(default_factory=dict)
     tile_px: int = SIDE_PX
     min_px: int = 1
+    batch_size: int = 5
     batches: list[list[Look]] = field(default_factory=list)
 
     def read_size(self, width: int, height: int) -> tuple[int, int]:
@@ -169,6 +170,11 @@ def test_windows_of_one_size_are_read_together_whatever_image_they_are_of() -> N
     thing = Box(10, 10, 40, 40)
     detector.detect([Ask(image=drawn(300, 200, thing), phrases=("red blot",)) for _ in range(6)])
     assert [len(batch) for batch in network.batches] == [4, 2]
+    network.batches.clear()
+    TiledDetector(network, DetectorConfig()).detect(
+        [Ask(image=drawn(300, 200, thing), phrases=("red blot",)) for _ in range(6)]
+    )
+    assert [len(batch) for batch in network.batches] == [5, 1]  # as the network likes it
     network.batches.clear()
     detector.detect([Ask(image=drawn(1000, 700, thing), phrases=("red blot",)) for _ in range(2)])
     assert sorted(len(batch) for batch in network.batches) == [2, 4, 4, 4]  # the images, and six tiles of each
