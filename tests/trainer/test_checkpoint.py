@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,22 @@ def test_a_damaged_state_is_one_line_without_a_library_s_advice(loaded: Loaded, 
     assert "weights_only" not in said
     assert "\n" not in said
     assert said.endswith("to go on from the one before.")
+
+
+class Trap:
+    """An object that runs a program when it is unpickled."""
+
+    def __init__(self, told: Path) -> None:
+        self.told = told
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.told,)
+
+
+def test_a_state_is_never_unpickled(loaded: Loaded, tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, 1)
+    save_checkpoint(path, loaded, stepped(loaded), Generator(), RunPosition(step=1, position=0))
+    torch.save({"step": Trap(tmp_path / "ran")}, path / STATE)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(damaged\)"):
+        load_state(path, stepped(loaded), Generator())
+    assert not (tmp_path / "ran").exists()

@@ -230,6 +230,36 @@ def test_another_teacher_looks_with_its_own_eyes(drawn_views: Path, tmp_path: Pa
             assert float((mine - own).abs().max()) > 1e-3
 
 
+def test_a_teacher_that_reads_images_otherwise_is_refused(drawn_views: Path, tmp_path: Path) -> None:
+    other = load("embedded:drawn-vlm", ModelConfig(), "model.student")
+    other.processor.image_processor.image_mean = [0.1, 0.2, 0.3]
+    other.model.save_pretrained(tmp_path / "other")
+    other.processor.save_pretrained(tmp_path / "other")
+    models = ModelConfig(student="embedded:drawn-vlm", teacher=str(tmp_path / "other"))
+    with pytest.raises(TrainerError, match="teacher"):
+        train(config(drawn_views, model=models), tmp_path / "run", "")
+
+
+def test_a_run_that_passed_over_batches_goes_on_with_the_batch_after_the_last(
+    drawn_views: Path, tmp_path: Path
+) -> None:
+    """Prompts of all lengths but the shortest are too long: some batches of one question give none."""
+    limit = shortest(drawn_views)
+    data = replace(config(drawn_views).data, question_kinds=(), images_per_step=1, questions_per_image=1)
+    short = config(
+        drawn_views, data=replace(data, max_prompt_tokens=limit), loop=LoopConfig(steps=4, save_every=2, seed=4)
+    )
+    train(short, tmp_path / "whole", "")
+    for steps in (2, 4):
+        train(replace(short, loop=LoopConfig(steps=steps, save_every=2, seed=4)), tmp_path / "cut", "")
+    state = torch.load(tmp_path / "cut" / "checkpoints" / "step-000002" / "trainer_state.pt")
+    assert state["position"] > state["step"] == 2
+    asked = [
+        pl.read_parquet(tmp_path / run / "rollouts" / "*.parquet")["question_id"].to_list() for run in ("whole", "cut")
+    ]
+    assert asked[0] == asked[1]
+
+
 def test_a_folder_belongs_to_one_configuration(drawn_views: Path, tmp_path: Path) -> None:
     train(config(drawn_views, loop=LoopConfig(steps=2)), tmp_path / "run", "")
     for loop, said in ((LoopConfig(steps=1), "steps = 2, now it is 1"), (LoopConfig(seed=1, steps=2), "seed = 0, now")):
