@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 VIEWGEN = """
     errors settings setting_docs progress files locks boxes records decode geometry pages commands
     viewset/     schema manifest parts plain cache shards tables card
-    source/      images paths pictures box_formats values scans recipe box_sample reviews demo
+    source/      images paths pictures box_formats values scans columns formats recipe box_sample first_look reviews demo
     phrases/     config lexicon words names lead given rules answers chat local spacy
     detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers
     retrieval/   openclip tiles retriever
@@ -22,7 +22,7 @@ VIEWGEN = """
     views/       kinds degrade positives negatives altered donors cutting
     audit/       measures flags readings auditor catalogue
     build/       config plan workers cut_image stages builder
-    report/      inspect sql plots thumbnails sheet page
+    report/      first_look inspect sql plots thumbnails sheet page
     cli
 """
 TRAINER = """

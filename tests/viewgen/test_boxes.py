@@ -61,6 +61,7 @@ def test_growing_multiplies_both_sides_rounds_and_moves_into_the_image() -> None
     assert grow(box, 1.5, 1, 200, 200) == Box(37, 35, 52, 65)
     assert grow(box, 1.26, 1, 200, 200).width == 13  # 12.6 rounds up, 25.2 down
     assert grow(box, 1.26, 1, 200, 200).height == 25
+    assert grow(Box(40, 40, 60, 50), 1.26, 1, 200, 200).height == 13
     assert grow(box, 1.0, 30, 200, 200) == Box(30, 35, 60, 65)
     assert grow(Box(0, 0, 10, 10), 2.0, 1, 200, 200) == Box(0, 0, 20, 20)
 

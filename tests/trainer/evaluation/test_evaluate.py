@@ -7,7 +7,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from torch import Generator
 
+from trainer.batches import PromptWriter
+from trainer.engine.load import ModelConfig, load
+from trainer.engine.models import Student
+from trainer.engine.prompts import PromptConfig
 from trainer.errors import CheckpointError, DataError
 from trainer.evaluation.evaluate import (
     EvalConfig,
@@ -15,12 +20,15 @@ from trainer.evaluation.evaluate import (
     accuracy,
     by_kind,
     difference,
+    evaluate,
     held_out,
     options_of,
     read_answers,
     weights_by_right,
     write_answers,
 )
+from trainer.rollout.sample import answer
+from trainer.rollouts import RolloutConfig
 from viewgen.viewset import ViewSet
 
 
@@ -48,6 +56,42 @@ def test_each_image_is_asked_one_question_that_follows_from_the_image(drawn_view
     every = held_out(views, EvalConfig(scorer="number", question_kinds=("attribute",), one_per_image=False), ())
     assert len(every) > len(asked)
     assert len(held_out(views, EvalConfig(scorer="number", question_kinds=("attribute",), num_questions=3), ())) == 3
+
+
+def test_the_place_of_the_question_follows_from_the_image_so_that_every_place_is_asked_for(drawn_views: Path) -> None:
+    views = ViewSet.open(drawn_views)
+    of_image: dict[str, list[str]] = {}
+    for sample in views.samples("test", (), answers=True):
+        if sample.kind == "attribute":
+            of_image.setdefault(sample.image_id, []).append(sample.question_id)
+    config = EvalConfig(scorer="number", question_kinds=("attribute",))
+    asked = {sample.image_id: sample.question_id for sample in held_out(views, config, ())}
+    assert asked == {image: names[int(image[:8], 16) % len(names)] for image, names in of_image.items()}
+    assert any(asked[image] != names[0] for image, names in of_image.items())
+
+
+def test_answers_are_the_likeliest_ones_and_are_judged_without_their_thoughts(
+    drawn_views: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views, loaded = ViewSet.open(drawn_views), load("embedded:drawn-vlm", ModelConfig(), "model.student")
+    student = Student(loaded, train_vision=False)
+    config = EvalConfig(scorer="number", question_kinds=("attribute",), max_new_tokens=4, images_per_batch=5)
+    asked = held_out(views, config, ("crop",))
+
+    def writer() -> PromptWriter:
+        return PromptWriter(views, loaded.processor, PromptConfig(view=""), 10_000)
+
+    for kind in ("", "crop"):
+        found = evaluate(student, writer(), asked, config, kind, "")
+        prompts = [prompt for _, (prompt,) in writer().write(asked, (kind,))]
+        greedy = RolloutConfig(num_siblings=1, temperature=0.0, max_new_tokens=4)
+        likeliest = student.texts(answer(student, prompts, greedy, Generator().manual_seed(9)))
+        assert [one.response for one in found] == likeliest
+        assert [one.question_id for one in found] == [sample.question_id for sample in asked]
+    truths = {sample.question_id: sample.answer for sample in asked}
+    cut_off = iter([f"<think>it may be {truth}" for truth in truths.values()])
+    monkeypatch.setattr(Student, "texts", lambda self, rollouts: [next(cut_off) for _ in range(rollouts.num_rows)])
+    assert not any(one.right for one in evaluate(student, writer(), asked, config, "", ""))
 
 
 def test_a_split_without_answers_of_the_kind_is_refused(drawn_views: Path) -> None:

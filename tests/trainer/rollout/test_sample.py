@@ -111,6 +111,22 @@ def test_sampled_frequencies_follow_the_distribution(tiny_model: PreTrainedModel
     assert (found - expected).abs().max() < 5 * (expected.max() / 20_000).sqrt()
 
 
+def test_a_token_as_likely_as_all_others_together_is_drawn_every_second_time(tiny_model: PreTrainedModel) -> None:
+    """A sampler 25 % sharper than its log-probs would draw it more often, or less."""
+    one = extend(tiny_model, None, [Segment(tuple(range(20, 27)))])[1]
+    with torch.no_grad():
+        state_D, token = one.last_BD[0], 9
+        logits = head(tiny_model)(one.last_BD)[0]
+        weight = head(tiny_model).linear.weight
+        others = torch.cat([logits[:token], logits[token + 1 :]]).logsumexp(0)
+        weight[token] += (others - logits[token]) * state_D / state_D.dot(state_D)
+        expected = head(tiny_model)(one.last_BD)[0].softmax(-1)[token]
+    config = RolloutConfig(num_siblings=20_000, max_new_tokens=1)
+    drawn = sample_rollouts(tiny_model, one, config, (2,), (), Generator().manual_seed(0)).ids_BT[:, 0]
+    assert expected == pytest.approx(0.5, abs=0.1)
+    assert float((drawn == token).float().mean()) == pytest.approx(float(expected), abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -122,6 +122,14 @@ def test_a_thing_beside_the_evidence_is_shown_off_centre_so_that_the_evidence_is
     assert containment(thing, cut.box) == 1.0
 
 
+@pytest.mark.parametrize(("make", "told"), [(same_class, "instance"), (hard_off_region, "tile")])
+def test_another_thing_is_shown_without_any_of_several_evidence_boxes(make: object, told: str) -> None:
+    other = Box(140, 80, 180, 130)
+    cut = made(make(noise(240, 200), (EVIDENCE, other), EVIDENCE, stream(), **{told: Box(120, 90, 138, 110)}))  # type: ignore[operator]
+    assert cut.box == Box(92, 76, 140, 124)
+    assert not overlap_area(cut.box, other)
+
+
 def test_a_thing_that_cannot_be_shown_without_the_evidence_is_no_negative() -> None:
     outcome = same_class(noise(100, 80), (EVIDENCE,), EVIDENCE, stream(), instance=Box(82, 30, 94, 42))
     message = "no place for 48 x 48 px shows (82, 30, 94, 42) without the evidence"
