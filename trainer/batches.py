@@ -43,6 +43,8 @@ class DataConfig:
     """Images in a batch; >= 1."""
     questions_per_image: Annotated[int, Range(ge=1)] = 4
     """Questions asked of each of them at most; >= 1. The paper's batch is 32 questions."""
+    allow_eval_data: bool = False
+    """Train on a view set that is made of a benchmark."""
     max_prompt_tokens: Annotated[int, Range(ge=1, unit="tokens")] = 25_000
     """Longer prompts are skipped and counted. The paper has 25,000."""
 
@@ -134,6 +136,9 @@ class Batches:
     def __init__(self, views: ViewSet, data: DataConfig, writer: PromptWriter, seed: int) -> None:
         self._views, self._data, self._writer, self._seed = views, data, writer, seed
         self._by_image: dict[str, list[StoredSample]] = {}
+        if is_benchmark(views) and not data.allow_eval_data:
+            what = "is made of a benchmark (source.is_evaluation), whose scores would mean nothing afterwards"
+            raise DataError(f"{views.path}: {what}. Name another view set, or set data.allow_eval_data = true.")
         known = {role: views.view_kinds(role) for role in ("positive", "negative")}
         for role, kind in (("positive", data.positive), ("negative", data.negative)):
             if kind not in known[role] and any(kind in kinds for kinds in known.values()):
@@ -190,6 +195,12 @@ class Batches:
     def _stream(self, what: str, number: int) -> np.random.Generator:
         digest = blake2b(f"{self._seed}/{what}/{number}".encode(), digest_size=8).digest()
         return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+def is_benchmark(views: ViewSet) -> bool:
+    """Return True for a view set whose recipe marks its source as an evaluation set."""
+    source = views.manifest.config.get("source")
+    return isinstance(source, Mapping) and source.get("is_evaluation") is True
 
 
 def of_kinds(samples: Sequence[StoredSample], kinds: Sequence[str], table: str, where: Path) -> list[StoredSample]:

@@ -1,5 +1,5 @@
-"""The command `viewgen`: build, inspect, sql, report, demo, schema, kinds, settings. A user's mistake is one line on
-standard error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that
+"""The command `viewgen`: init, build, inspect, sql, report, demo, schema, kinds, settings. A user's mistake is one line
+on standard error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that
 needs them."""
 
 from __future__ import annotations
@@ -34,6 +34,26 @@ def run(arguments: Sequence[str]) -> int:
 
 
 @app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="SOURCE", help="File of questions, or the folder that holds it.")],
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.toml"),
+    images: Annotated[str, typer.Option(help="Folder below the source that paths of images are relative to.")] = "",
+) -> None:
+    """Look at a source, say what is understood of it, and write the recipe that builds views of it."""
+    from viewgen.files import write_whole
+    from viewgen.report.first_look import as_text
+    from viewgen.source.first_look import look, recipe_text
+
+    if out.exists():
+        raise SettingsError(f"{out}: is there already. Name another file by --out.")
+    seen = look(path, out, images)
+    with write_whole(out) as partial:
+        partial.write_text(recipe_text(seen, out), encoding="utf-8")
+    print(as_text(seen))
+    print(f"\n{out}: written. Next: viewgen build {out} --out VIEWSET")
+
+
+@app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="TOML file: the source and every setting.")],
     out: Annotated[Path, typer.Option(help="Folder of the view set; an unfinished one is finished.")],
@@ -44,6 +64,9 @@ def build(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes to cut views; one per core if not given.")
     ] = None,
+    allow_eval_data: Annotated[
+        bool, typer.Option("--allow-eval-data", help="Make training views of a benchmark's rows too.")
+    ] = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on where half of the image files or more are missing.")
     ] = False,
@@ -59,7 +82,13 @@ def build(
 
     if force and only:
         raise SettingsError("--force rebuilds all parts, --only some of them. Give one of the two.")
-    options = BuildOptions(force=force, only=tuple(only or ()), reviews=reviews, allow_missing=allow_missing)
+    options = BuildOptions(
+        force=force,
+        only=tuple(only or ()),
+        reviews=reviews,
+        allow_eval_data=allow_eval_data,
+        allow_missing=allow_missing,
+    )
     options = options if threads is None else replace(options, num_threads=threads)
     options = options if workers is None else replace(options, num_workers=workers)
     start_s = time.monotonic()

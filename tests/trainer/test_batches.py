@@ -118,6 +118,16 @@ def test_a_view_set_of_which_no_question_can_be_asked_is_refused(drawn_views: Pa
         next(stream)
 
 
+def test_a_benchmark_is_not_trained_on_unless_asked_for(drawn_views: Path, drawn_vlm: Loaded, tmp_path: Path) -> None:
+    views = Path(shutil.copytree(drawn_views, tmp_path / "views"))
+    manifest = json.loads((views / "manifest.json").read_text())
+    manifest["config"]["source"]["is_evaluation"] = True
+    (views / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"is made of a benchmark.*or set data\.allow_eval_data = true\.$"):
+        batches(views, drawn_vlm)
+    assert next(batches(views, drawn_vlm, replace(DATA, allow_eval_data=True))).samples
+
+
 def test_kinds_of_question_choose_and_an_unknown_one_is_answered_with_the_known(
     drawn_views: Path, drawn_vlm: Loaded
 ) -> None:

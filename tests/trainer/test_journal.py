@@ -110,7 +110,7 @@ def test_every_field_of_a_row_by_hand(made: tuple[Student, Batch, Step]) -> None
     done = by_hand(made)
     rows = rollout_rows(5, batch, done, student)
     texts = student.texts(done.rollouts)
-    expected = [
+    expected: list[tuple[int, int, list[float | None], float, float, float, bool]] = [
         (0, 0, [1.0, 2.0, None], 1.5, -1.0, 0.0, False),
         (0, 1, [4.0], 4.0, 1.0, 2.0, False),
         (1, 0, [5.0, 6.0], 5.5, -0.5, 2.0, True),

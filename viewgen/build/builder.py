@@ -40,6 +40,9 @@ from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
 from viewgen.viewset.parts import table_path, write_table
 from viewgen.viewset.tables import part_tables
 
+TRAIN = "train"
+"""Split that is trained on, unless a run names another."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
@@ -56,6 +59,8 @@ class BuildOptions:
     """For hashing and opening images, 1 or more."""
     num_workers: int = os.cpu_count() or 1
     """Processes that cut, encode and measure views; with 0 this one does."""
+    allow_eval_data: bool = False
+    """Make training views of a benchmark's rows too."""
     allow_missing: bool = False
     """Go on where half of the image files or more are missing."""
     progress_out: Stream | None = None
@@ -87,6 +92,8 @@ def build_views(
     config = read_config(recipe)
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
+    if not options.allow_eval_data:
+        refuse_evaluation(questions, config, recipe)
     if config.regions.method == "annotated":
         refuse_misfits(questions, config.source, recipe, config.images)
     reviews = reviews_of(questions, options.reviews)
@@ -170,6 +177,14 @@ def hash_images(
         )
         files = ahead(hashed, paths, options.num_threads)
         return list(progress.each(files))
+
+
+def refuse_evaluation(questions: Sequence[Question], config: BuildConfig, recipe: Path) -> None:
+    """Raise RecipeError where rows of a benchmark would be trained on: its scores would mean nothing afterwards."""
+    num = sum(question.split == TRAIN for question in questions)
+    if config.source.is_evaluation and num:
+        what = f"{num:,} of {len(questions):,} rows of an evaluation set (source.is_evaluation) are of split {TRAIN!r}"
+        raise RecipeError(f"{recipe}: {what}. Give them another split, or build with --allow-eval-data.")
 
 
 def refuse_missing(files: Sequence[ImageFile], root: Path, recipe: Path) -> None:

@@ -38,6 +38,7 @@ _NO_EFFECT = (
     "progress.py",
     "viewset/card.py",
     "source/demo.py",
+    "source/first_look.py",
     "source/reviews.py",
     "build/workers.py",
 )

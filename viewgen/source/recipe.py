@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
@@ -23,6 +23,8 @@ from viewgen.records import Annotation, Question, SourceBox
 from viewgen.settings import STRICT
 from viewgen.source import scans
 from viewgen.source.box_formats import FIELDS, BoxBasis, BoxFormat, BoxUnits, is_pixels, rounded, source_fault
+from viewgen.source.columns import Columns
+from viewgen.source.formats import Form, Format, Mapped, mapped
 from viewgen.source.values import (
     BoxFaultError,
     SourceFaultError,
@@ -50,6 +52,7 @@ _LISTS = ("options", "phrases")
 _MAY_BE_NULL = ("answer", "source", "options", "phrases", "boxes", "box_basis")
 _BASES = get_args(BoxBasis)
 _ROWS_AT_ONCE = 32
+_DRAWN = re.compile(r"\b(?:inside|within|in) the \w+ bounding box(?:es)?\b", re.IGNORECASE)
 _TWICE = re.compile(r'duplicate column name "(.*?)"')
 
 
@@ -61,7 +64,22 @@ class SourceConfig:
 
     root: str
     """Folder of the source's files; relative to the recipe's own folder."""
-    query: str
+    format: Format = "query"
+    """Form of the source. query: whatever the query reads. csv, hf: a table with a question in each row (CSV, Parquet,
+    JSON), by the usual names of columns. llava: conversations. visual-cot, coco. folder: images with a .json or .txt file
+    of the same name beside each. `viewgen init` recognises it."""
+    files: str = ""
+    """Name of a file, or pattern of names, below the root, for every form but query: "data/train-*.parquet"."""
+    images: str = ""
+    """Folder below the root to which the paths of images are relative; empty for the root itself."""
+    question: str = ""
+    """Question of every image (folder) or of every category in an image (coco, {phrase} stands for its name), for sources
+    without questions."""
+    split: str = ""
+    """Split of rows for which the source names none. Empty: train, or test for an evaluation set."""
+    is_evaluation: bool = False
+    """The source is a benchmark: training views are not made of it unless asked for."""
+    query: str = ""
     """One DuckDB SELECT over files named relative to the root. Columns: question_id, question, and image_path or image (a
     path below the root, an address as for fetch, bytes, {bytes, path}, base64, or a list of one of these); optionally
     answer, kind, split, source (the data set), options and phrases (lists of text; phrases that the question lacks are
@@ -83,6 +101,11 @@ class SourceConfig:
     """Read images through links that lead out of the root. Files that the query names may always be such links, as in
     the cache of the Hugging Face hub."""
 
+    @property
+    def usual_split(self) -> str:
+        """Split of rows for which the source names none."""
+        return self.split or ("test" if self.is_evaluation else "train")
+
 
 def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
     """Read the questions of a source, ordered by image path and id.
@@ -94,17 +117,66 @@ def read_questions(source: SourceConfig, recipe: Path) -> tuple[Question, ...]:
     source = SourceConfig(root="photos", query="SELECT question_id, image_path, question FROM 'questions.csv'")
     questions = read_questions(source, Path("recipe.toml"))
     """
-    root = root_of(source, recipe)
-    if not root.is_dir():
-        raise RecipeError(f"{recipe}: source.root is {str(root)!r}, and there is no such folder. Change it.")
+    root = _folder_of(source, recipe)
     try:
-        rows = _rows(source.query, root)
+        rows = _rows(query_of(source, root), root)
         _refuse_nulls(rows)
         _refuse_duplicates(rows)
+        _refuse_drawn_boxes(rows)
         questions = _questions(rows, source)
     except SourceFaultError as error:
         raise RecipeError(f"{recipe}: {error}") from None
     return tuple(sorted(questions, key=lambda question: (question.image_path, question.question_id)))
+
+
+def first_rows(source: SourceConfig, recipe: Path, num: int) -> list[dict[str, Any]]:
+    """Return the first rows of a source, unchecked: text, lists of text, and boxes as they are given.
+
+    Raises RecipeError for a root that is no folder, SourceFaultError for what cannot be read."""
+    root = _folder_of(source, recipe)
+    return _rows(f"SELECT * FROM ({query_of(source, root)}) LIMIT {num}", root)
+
+
+def understood_at(source: SourceConfig, recipe: Path) -> Mapped:
+    """Return the columns of a source in a usual form. Raises SourceFaultError."""
+    return understood(source, root_of(source, recipe))
+
+
+def query_of(source: SourceConfig, root: Path) -> str:
+    """Return the query of a source: the recipe's, or the one that its format writes. Raises SourceFaultError."""
+    if source.format == "query":
+        if not source.query:
+            raise SourceFaultError("source.query is missing. Write it, or set source.format to the form of the source.")
+        return source.query
+    if source.query:
+        raise SourceFaultError(
+            f'source.query is given beside source.format = "{source.format}". Leave one of them out.'
+        )
+    return understood(source, root).query
+
+
+def understood(source: SourceConfig, root: Path) -> Mapped:
+    """Return the columns of a source in a usual form. Raises SourceFaultError."""
+    form = Form(
+        format=source.format,
+        files=source.files,
+        images=source.images,
+        question=source.question,
+        split=source.usual_split,
+    )
+    return mapped(form, lambda select: _columns(select, root))
+
+
+def _columns(select: str, root: Path) -> Columns:
+    with _answer(f"{select} LIMIT 0", root) as answer:
+        return {str(name): kind for name, kind, *_ in answer.description}
+
+
+def _folder_of(source: SourceConfig, recipe: Path) -> Path:
+    root = root_of(source, recipe)
+    if not root.is_dir():
+        raise RecipeError(f"{recipe}: source.root is {str(root)!r}, and there is no such folder. Change it.")
+    return root
 
 
 def root_of(source: SourceConfig, recipe: Path) -> Path:
@@ -118,24 +190,30 @@ def root_of(source: SourceConfig, recipe: Path) -> Path:
 def _rows(query: str, root: Path) -> list[dict[str, Any]]:
     """Run the query. Text columns are text then, lists tuples of text; boxes are as DuckDB gives them."""
     rows: list[dict[str, Any]] = []
+    with _answer(query, root) as answer:
+        readers = _readers(answer.description)
+        while batch := answer.fetchmany(_ROWS_AT_ONCE):  # pictures of so many rows are in memory together
+            rows += [{name: read(value) for (name, read), value in zip(readers, row, strict=True)} for row in batch]
+    if not rows:
+        raise SourceFaultError("source.query gave no rows. Run it in DuckDB to see why.")
+    return rows
+
+
+@contextlib.contextmanager
+def _answer(query: str, root: Path) -> Iterator[Connection]:
+    """Run a query over the files below the root, and yield its rows. Raises SourceFaultError."""
     try:
         with duckdb.connect(config={"enable_external_access": False}) as parser:
             tree = scans.parse(parser, _one_select(parser, query))
         # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
         with contextlib.chdir(root), open_reader(root, scans.linked_files(tree, root)) as connection:
-            answer = scans.prepare(connection, tree, root).run(connection)
-            readers = _readers(answer.description)
-            while batch := answer.fetchmany(_ROWS_AT_ONCE):  # pictures of so many rows are in memory together
-                rows += [{name: read(value) for (name, read), value in zip(readers, row, strict=True)} for row in batch]
+            yield scans.prepare(connection, tree, root).run(connection)
     except duckdb.PermissionException as error:
         raise SourceFaultError(f"source.query may only read below {str(root)!r}: {database_fault(error)}.") from None
     except duckdb.Error as error:
         if twice := _TWICE.search(str(error)):
             raise SourceFaultError(f"source.query gives the column {twice[1]!r} twice. Name each once.") from None
         raise SourceFaultError(f"source.query failed: {database_fault(error)}.{_advice(error)}") from None
-    if not rows:
-        raise SourceFaultError("source.query gave no rows. Run it in DuckDB to see why.")
-    return rows
 
 
 def _advice(error: duckdb.Error) -> str:
@@ -216,6 +294,16 @@ def _refuse_duplicates(rows: Sequence[Mapping[str, Any]]) -> None:
         raise SourceFaultError(f"question_id {name!r} stands in {num} rows. Give every question its own.")
 
 
+def _refuse_drawn_boxes(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse images that have the evidence drawn into them, by what their questions say: such a picture tells student and
+    audit alike where to look."""
+    num = sum(_DRAWN.search(row["question"]) is not None for row in rows)
+    if num:
+        what = f"{num:,} of {len(rows):,} questions speak of a box that is drawn into the image"
+        remedy = "Give the images without boxes, and take the sentence out with regexp_replace()"
+        raise SourceFaultError(f"{what}. {remedy}.")
+
+
 def _questions(rows: Sequence[Mapping[str, Any]], source: SourceConfig) -> list[Question]:
     boxes = [_boxes(row, source) for row in rows]
     if fault := source_fault([(row["question_id"], found) for row, found in zip(rows, boxes, strict=True)]):
@@ -235,7 +323,7 @@ def _question(row: Mapping[str, Any], boxes: Sequence[SourceBox], source: Source
         text=row["question"],
         answer=row.get("answer"),
         kind=row.get("kind", ""),
-        split=row.get("split", "train"),
+        split=row.get("split", source.usual_split),
         source=row.get("source") or "",
         options=row.get("options") or (),
         phrases=row.get("phrases") or None,

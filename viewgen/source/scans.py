@@ -98,17 +98,25 @@ def prepare(connection: Connection, tree: Node, root: Path) -> Scans:
     files that cannot be read."""
     scans = Scans(tree)
     made: dict[str, str] = {}
-    extra = {"filename": "true"} if any(_column(node) == "filename" for node in _nodes(tree)) else {}
+    asks_file = any(_column(node) == "filename" for node in _nodes(tree))
     for node in [*_nodes(tree)]:
         if call := _call(connection, node):
             key = json.dumps([call.kind, [_without_place(each) for each in call.function["arguments"]]])
             if key not in made:
                 made[key] = f"__scan_{len(made)}"
+                extra = {"filename": "true"} if asks_file and not _has_own_filename(connection, call) else {}
                 select = _SELECTS[call.kind](connection, call, extra, scans, root)
                 connection.execute(f"CREATE VIEW {made[key]} AS {select}")
             _replace(connection, node, made[key], call.alias)
     _refuse_text_order(scans)
     return scans
+
+
+def _has_own_filename(connection: Connection, call: _Call) -> bool:
+    """Return True for a file with a column of that name, which DuckDB's own would hide."""
+    if "filename" in call.options:
+        return False
+    return any(name.lower() == "filename" for name, _ in _described(connection, _select(connection, call, {})))
 
 
 def _without_place(tree: Any) -> Any:  # noqa: ANN401 - JSON

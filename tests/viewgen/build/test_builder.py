@@ -594,6 +594,18 @@ def test_half_of_the_files_missing_is_said_before_anything_is_made(source: Sourc
     assert rows(tmp_path / "views", "questions")["question_id"].to_list() == ["1-sign", "4-sign"]
 
 
+def test_a_benchmark_s_rows_are_not_made_into_training_views_unless_asked_for(source: Source, tmp_path: Path) -> None:
+    recipe = source.recipe.read_text().replace("[source]", "[source]\nis_evaluation = true")
+    source.recipe.write_text(recipe)
+    named = {row.get("split", "train") for row in source.rows()}
+    assert "train" in named
+    with pytest.raises(RecipeError, match=r"rows of an evaluation set \(source\.is_evaluation\) are of split 'train'"):
+        build(source, tmp_path / "views")
+    assert not (tmp_path / "views").exists()
+    build(source, tmp_path / "views", replace(QUIET, allow_eval_data=True))
+    assert read_manifest(tmp_path / "views").config["source"]["is_evaluation"] is True
+
+
 @pytest.mark.fault(25)
 def test_two_builds_at_once_in_one_folder_are_one_line(source: Source, tmp_path: Path) -> None:
     out = tmp_path / "views"
