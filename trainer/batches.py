@@ -21,7 +21,7 @@ from trainer.errors import DataError
 from viewgen.decode import decode_image
 from viewgen.errors import ViewgenError
 from viewgen.settings import STRICT, Range, check_ranges
-from viewgen.viewset import StoredSample, ViewSet
+from viewgen.viewset import StoredSample, ViewSet, matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class DataConfig:
     """Split to train on, as the source names it."""
     question_kinds: tuple[str, ...] = ()
     """Sorts of question to ask, as the source names them; empty: all."""
+    where: str = ""
+    """Condition on questions, in DuckDB's SQL over the view set's tables: "evidence_share < 0.01"; empty for all."""
     positive: str = "crop"
     """Kind of view that shows the evidence."""
     negative: str = "off_region"
@@ -145,6 +147,8 @@ class Batches:
                 held = ", ".join(known[role])
                 raise DataError(f"data.{role} = {kind!r}: is no {role} view in {views.path}. Expected one of: {held}.")
         samples = views.samples(data.split, [data.positive, data.negative])
+        if data.where:
+            samples = chosen(samples, views, data.where)
         for sample in of_kinds(samples, data.question_kinds, "data", views.path):
             self._by_image.setdefault(sample.image_id, []).append(sample)
         self.position = 0
@@ -201,6 +205,15 @@ def is_benchmark(views: ViewSet) -> bool:
     """Return True for a view set whose recipe marks its source as an evaluation set."""
     source = views.manifest.config.get("source")
     return isinstance(source, Mapping) and source.get("is_evaluation") is True
+
+
+def chosen(samples: Sequence[StoredSample], views: ViewSet, where: str) -> list[StoredSample]:
+    """Return the samples that fulfil a condition. Raises QueryError for what is none, DataError when nothing is left."""
+    ids = matching(views, where)
+    kept = [sample for sample in samples if sample.question_id in ids]
+    if not kept:
+        raise DataError(f"{views.path}: no question of {len(samples):,} fulfils data.where = {where!r}. Change it.")
+    return kept
 
 
 def of_kinds(samples: Sequence[StoredSample], kinds: Sequence[str], table: str, where: Path) -> list[StoredSample]:

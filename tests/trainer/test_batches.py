@@ -128,6 +128,18 @@ def test_a_benchmark_is_not_trained_on_unless_asked_for(drawn_views: Path, drawn
     assert next(batches(views, drawn_vlm, replace(DATA, allow_eval_data=True))).samples
 
 
+def test_a_condition_chooses_the_questions(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    where = "length(question) < 40 AND EXISTS (FROM views v WHERE v.question_id = questions.question_id)"
+    stream = batches(drawn_views, drawn_vlm, replace(DATA, where=where))
+    samples = [sample for _ in range(6) for sample in next(stream).samples]
+    assert samples
+    assert all(len(sample.question) < 40 for sample in samples)
+    with pytest.raises(DataError, match=r"no question of \d+ fulfils data\.where = 'false'\. Change it\.$"):
+        batches(drawn_views, drawn_vlm, replace(DATA, where="false"))
+    with pytest.raises(ViewgenError, match="where: "):
+        batches(drawn_views, drawn_vlm, replace(DATA, where="no_such_column > 3"))
+
+
 def test_kinds_of_question_choose_and_an_unknown_one_is_answered_with_the_known(
     drawn_views: Path, drawn_vlm: Loaded
 ) -> None:

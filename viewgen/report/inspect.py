@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import polars as pl
 
 from viewgen.errors import ShardError, database_fault
 from viewgen.progress import counted, printable
-from viewgen.source.recipe import Connection
-from viewgen.viewset.schema import TABLES, DataType
+from viewgen.viewset.database import Database, connect
+from viewgen.viewset.schema import TABLES
 from viewgen.viewset.shards import ViewSet
 
 Rows = tuple[dict[str, Any], ...]
@@ -147,29 +146,6 @@ def shortfall(summary: Summary) -> str:
     return f'{what} of {asked}: {lost}. See why: viewgen sql {summary.path} "{query}".'
 
 
-def connect(view_set: ViewSet) -> Connection:
-    """Open a DuckDB with one view per table, which reads the tables' own files and reaches nothing else: no other
-    file, no network, no extension, no Python variable; it spills nothing to disk and its settings are locked."""
-    files = {table: [str(path.resolve()) for path in view_set.table_paths(table)] for table in TABLES}
-    connection = duckdb.connect(config={"python_enable_replacements": False, "autoload_known_extensions": False})
-    connection.execute("SET temp_directory = ''")
-    connection.execute("SET parquet_metadata_cache = true")  # else every query reads every footer again
-    connection.execute(
-        f"SET allowed_paths = [{', '.join(_quoted(path) for paths in files.values() for path in paths)}]"
-    )
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    for table, paths in files.items():
-        rows = connection.read_parquet(paths, union_by_name=True)
-        # A view set may be handed on without a column that may be null: it is null then.
-        columns = (
-            name if name in rows.columns else f"CAST(NULL AS {_sql_type(column.type)}) AS {name}"
-            for name, column in TABLES[table].columns.items()
-        )
-        rows.project(", ".join(columns)).create_view(table)
-    return connection
-
-
 def summarise(view_set: ViewSet) -> Summary:
     """Count what a view set holds. Raises ShardError when a table turns out to be broken."""
     manifest = view_set.manifest
@@ -196,7 +172,7 @@ def summarise(view_set: ViewSet) -> Summary:
     )
 
 
-def quantiles(connection: Connection, measure: Measure) -> Rows:
+def quantiles(connection: Database, measure: Measure) -> Rows:
     """by ..., num and QUANTILES of a measure: one row for each group that has a value."""
     shares = ", ".join(map(str, QUANTILES.values()))
     found = rows_of(
@@ -236,23 +212,11 @@ def measures_in_words(summary: Summary) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def rows_of(connection: Connection, query: str, *values: Any) -> Rows:  # noqa: ANN401 - whatever DuckDB takes
+def rows_of(connection: Database, query: str, *values: Any) -> Rows:  # noqa: ANN401 - whatever DuckDB takes
     """Return the rows of a query by column; `values` stand in for its question marks."""
     result = connection.execute(query, list(values))
     names = [column[0] for column in result.description]
     return tuple(dict(zip(names, row, strict=True)) for row in result.fetchall())
-
-
-def _quoted(text: str) -> str:
-    return f"'{text.replace(chr(39), chr(39) * 2)}'"
-
-
-def _sql_type(of: DataType) -> str:
-    """DuckDB's name for the type of a column that may be null."""
-    if isinstance(of, pl.Struct):
-        return f"STRUCT({', '.join(f'{field.name} {_sql_type(field.dtype)}' for field in of.fields)})"  # type: ignore[arg-type]
-    names = {pl.String: "VARCHAR", pl.Float64: "DOUBLE", pl.Int32: "INTEGER", pl.Binary: "BLOB"}
-    return next(name for kind, name in names.items() if of == kind)
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:

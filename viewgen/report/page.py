@@ -22,10 +22,11 @@ from viewgen.errors import ShardError, database_fault
 from viewgen.files import write_whole
 from viewgen.pages import page_template
 from viewgen.progress import Stream
-from viewgen.report.inspect import MEASURES, QUANTILES, Measure, Summary, connect, summarise
+from viewgen.report.inspect import MEASURES, QUANTILES, Measure, Summary, summarise
 from viewgen.report.plots import Histogram, Ranges, draw_histogram, draw_ranges
 from viewgen.report.sheet import Sheet, SheetConfig, draw_sheet, finite
 from viewgen.source.recipe import Connection
+from viewgen.viewset.database import connect
 from viewgen.viewset.manifest import Manifest
 from viewgen.viewset.shards import ViewSet
 

@@ -19,8 +19,8 @@ import duckdb
 
 from viewgen.errors import QueryError, database_fault
 from viewgen.progress import counted, printable
-from viewgen.report.inspect import connect
 from viewgen.source.recipe import Connection
+from viewgen.viewset.database import connect
 from viewgen.viewset.shards import ViewSet
 
 MOST_SHOWN = 200

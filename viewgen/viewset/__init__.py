@@ -5,6 +5,7 @@ In: finished records of a build, or the path of a folder. Out: Parquet parts wit
 
 from __future__ import annotations
 
+from viewgen.viewset.database import matching
 from viewgen.viewset.manifest import Manifest, read_manifest
 from viewgen.viewset.parts import table_path, write_table
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
@@ -16,6 +17,7 @@ __all__ = [
     "Manifest",
     "StoredSample",
     "ViewSet",
+    "matching",
     "read_manifest",
     "table_path",
     "write_table",

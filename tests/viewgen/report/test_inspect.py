@@ -13,7 +13,8 @@ import pytest
 
 from viewgen.cli import run
 from viewgen.errors import ShardError
-from viewgen.report.inspect import QUANTILES, connect, in_words, measures_in_words, summarise
+from viewgen.report.inspect import QUANTILES, in_words, measures_in_words, summarise
+from viewgen.viewset.database import connect
 from viewgen.viewset.schema import TABLES
 from viewgen.viewset.shards import ViewSet
 

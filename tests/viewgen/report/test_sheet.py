@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import viewgen.report.sheet
-from viewgen.report.inspect import connect
 from viewgen.report.sheet import Sheet, SheetConfig, draw_sheet, finite
 from viewgen.viewset import ViewSet
+from viewgen.viewset.database import connect
 
 
 def drawn(built: Path, **settings: int) -> Sheet:
