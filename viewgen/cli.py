@@ -160,6 +160,31 @@ def report(
     print(f"{page}: {shown}, {page.stat().st_size / 1e6:.1f} MB. Open it in a browser.")
 
 
+@app.command("export")
+def export_command(
+    view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
+    to: Annotated[str, typer.Option("--to", help="Form; `viewgen export --help` names them.")],
+    out: Annotated[Path, typer.Option(help="File, archive or folder to write; must not be there.")],
+    split: Annotated[str, typer.Option(help="Split to hand on.")] = "train",
+    positive: Annotated[str, typer.Option(help="Kind of view that shows the evidence.")] = "crop",
+    negative: Annotated[str, typer.Option(help="Kind of view that does not.")] = "off_region",
+    where: Annotated[str, typer.Option(help="Condition on questions, in DuckDB's SQL.")] = "",
+    file_mb: Annotated[float, typer.Option(min=1, help="Largest file, in millions of bytes.")] = 1000.0,
+) -> None:
+    """Hand a view set on to another trainer or tool, checked as that would check it.
+
+    Forms: verl, vision-opd, swift, swift-dpo, trl-dpo, papo, llama-factory, image-pairs, hf, boxes, coco, webdataset.
+    """
+    from viewgen.export.run import ExportConfig, export, in_words
+    from viewgen.viewset.shards import ViewSet
+
+    given = {"to": to, "split": split, "positive": positive, "negative": negative, "where": where, "file_mb": file_mb}
+    report = export(ViewSet.open(view_set), settings_from(given, ExportConfig, "viewgen export"), out)
+    print(in_words(report))
+    if report.lost.num > report.num_rows:
+        raise ShortfallError(f"{out}: written, but more than half of the questions were left out.")
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for images, questions.parquet and truth.parquet.")],

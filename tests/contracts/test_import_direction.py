@@ -22,6 +22,7 @@ VIEWGEN = """
     views/       kinds degrade positives negatives altered donors cutting
     audit/       measures flags readings auditor catalogue
     build/       config plan workers cut_image stages builder
+    export/      rows consumers folders run
     report/      first_look inspect sql plots thumbnails sheet page
     cli
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from viewgen.viewset.manifest import Manifest
+from viewgen.viewset.manifest import Manifest, fingerprint
 from viewgen.viewset.schema import IMAGE, SCHEMA_VERSION, TABLES, Column, DataType, Table
 
 _FORMAT = f"""# The format of a view set
@@ -52,7 +52,7 @@ def card(manifest: Manifest) -> str:
     tables = "\n".join(f"| {name} | {counts[name]} | {table.meaning} |" for name, table in TABLES.items())
     models = ", ".join(f"{name} (SHA-256 {sha256[:16]})" for name, sha256 in sorted(manifest.models.items())) or "none"
     text = _CARD.format(version=manifest.schema_version, seed=manifest.seed, tables=tables, models=models)
-    return "\n".join(["---", *_yaml_header(), "---", text])
+    return "\n".join(["---", *_yaml_header(manifest), "---", text])
 
 
 def _described(name: str, table: Table) -> str:
@@ -76,22 +76,31 @@ def _type_words(kind: DataType) -> str:
     return _dtype(kind)
 
 
-def _yaml_header() -> Iterator[str]:
-    """Yield the lines of one configuration per table, with one split named `rows`: our own `split` is a column."""
+def _yaml_header(manifest: Manifest) -> Iterator[str]:
+    """Yield the lines of one configuration per table, with one split named `rows`: our own `split` is a column.
+
+    The description differs between any two view sets: `datasets` would take another one in its cache for this, whose
+    header is equal."""
+    made = fingerprint(
+        [[part.part, sorted((name, file.sha256) for name, file in part.files.items())] for part in manifest.parts]
+    )
     yield "configs:"
     for name in TABLES:
         yield from (f"- config_name: {name}", "  data_files:", "  - split: rows", f"    path: {name}/*.parquet")
     yield "dataset_info:"
     for name, table in TABLES.items():
-        yield from (f"- config_name: {name}", "  features:")
+        yield from (f"- config_name: {name}", f"  description: viewgen {made}", "  features:")
         for column_name, column in table.columns.items():
-            yield from _feature(column_name, column.type, "  ")
+            yield from feature(column_name, column.type, "  ")
 
 
-def _feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
+def feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
+    """Yield the lines of a column in the YAML header by which Hugging Face's `datasets` decodes it."""
     yield f"{indent}- name: {name}"
     if kind == IMAGE:
         yield f"{indent}  dtype: image"
+    elif isinstance(kind, pl.List) and _instance(kind.inner) == IMAGE:
+        yield f"{indent}  list: image"
     elif isinstance(kind, pl.Struct | pl.List):
         inner = _instance(kind.inner) if isinstance(kind, pl.List) else kind
         if not isinstance(inner, pl.Struct):
@@ -99,7 +108,7 @@ def _feature(name: str, kind: DataType, indent: str) -> Iterator[str]:
             return
         yield f"{indent}  {'list' if isinstance(kind, pl.List) else 'struct'}:"
         for field in inner.fields:
-            yield from _feature(field.name, _instance(field.dtype), f"{indent}  ")
+            yield from feature(field.name, _instance(field.dtype), f"{indent}  ")
     else:
         yield f"{indent}  dtype: {_dtype(kind)}"
 
