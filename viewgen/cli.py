@@ -141,6 +141,40 @@ def sql(
 
 
 @app.command()
+def verify(
+    view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
+    threads: Annotated[int | None, typer.Option(min=1, help="One per core if not given.")] = None,
+) -> None:
+    """Check a view set to its last bit: hashes of files and images, columns, references, every image decoded."""
+    from viewgen.errors import ShardError
+    from viewgen.viewset.verify import in_words, verify
+
+    checked = verify(view_set, threads or os.cpu_count() or 1)
+    print("\n".join(in_words(checked)))
+    if checked.damages:
+        again = " ".join(f"--only {part}" for part in checked.parts[:10])
+        remedy = f"Rebuild with `viewgen build RECIPE --out {view_set} {again or '--force'}`."
+        raise ShardError(f"{view_set}: is damaged. {remedy}")
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of a view set.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell in what two view sets differ. Exit code 0: their questions and views are the same; 1: they differ."""
+    from viewgen.report.diff import as_json as in_json
+    from viewgen.report.diff import diff, in_words
+    from viewgen.viewset.shards import ViewSet
+
+    found = diff(ViewSet.open(first), ViewSet.open(second))
+    print(json.dumps(in_json(found), indent=2) if as_json else in_words(found))
+    if not found.is_empty:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
     out: Annotated[Path | None, typer.Option(help="The page to write; VIEWSET.html beside it if not given.")] = None,

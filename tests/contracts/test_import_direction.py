@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
     errors settings setting_docs progress files locks boxes records decode geometry pages commands
-    viewset/     schema manifest parts plain cache shards database tables card
+    viewset/     schema manifest parts plain cache card verify shards database tables
     source/      images paths pictures box_formats values scans columns formats recipe box_sample first_look reviews demo
     phrases/     config lexicon words names lead given rules answers chat local spacy
     detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers
@@ -23,7 +23,7 @@ VIEWGEN = """
     audit/       measures flags readings auditor catalogue
     build/       config plan workers cut_image stages builder
     export/      rows consumers folders run
-    report/      first_look inspect sql plots thumbnails sheet page
+    report/      first_look inspect diff sql plots thumbnails sheet page
     cli
 """
 TRAINER = """

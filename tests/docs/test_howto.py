@@ -22,7 +22,13 @@ from viewgen.settings import settings_from
 
 ROOT = Path(__file__).parents[2]
 HOWTO = ROOT / "docs" / "howto"
-CHAINS = (("own-set",), ("exports",), ("own-csv", "looking-at-views"), ("training", "reading-the-run-page"))
+CHAINS = (
+    ("own-set",),
+    ("exports",),
+    ("checking-views",),
+    ("own-csv", "looking-at-views"),
+    ("training", "reading-the-run-page"),
+)
 """Pages in the order in which they are read; each goes on in the folder of the one before it."""
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 

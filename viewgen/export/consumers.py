@@ -2,8 +2,9 @@
 made here on every record before anything is written.
 Leaves out: folders of files (folders.py), reading rows (rows.py), writing (run.py).
 
-Each check replays what stops the consumer, or silently goes wrong in it: the data set classes of V-Zero's and Vision-OPD's forks
-of verl, the preprocessor of ms-swift 4.6, TRL 1.16, PAPO, and LLaMA-Factory, as their code stood in November 2026."""
+Each check replays what stops the consumer, or silently goes wrong in it: the data set classes of V-Zero's and of
+Vision-OPD's forks of verl, the preprocessor of ms-swift 4.6, TRL 1.16, PAPO, and LLaMA-Factory, as their code stood in
+November 2026."""
 
 from __future__ import annotations
 

@@ -4,11 +4,15 @@ Leaves out: every number that is not in the manifest (report/ reads the tables).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import polars as pl
 
 from viewgen.viewset.manifest import Manifest, fingerprint
 from viewgen.viewset.schema import IMAGE, SCHEMA_VERSION, TABLES, Column, DataType, Table
+
+DESCRIBED = "  description: viewgen "
+"""Beginning of the line that names the manifest's hash."""
 
 _FORMAT = f"""# The format of a view set
 
@@ -79,17 +83,15 @@ def _type_words(kind: DataType) -> str:
 def _yaml_header(manifest: Manifest) -> Iterator[str]:
     """Yield the lines of one configuration per table, with one split named `rows`: our own `split` is a column.
 
-    The description differs between any two view sets: `datasets` would take another one in its cache for this, whose
-    header is equal."""
-    made = fingerprint(
-        [[part.part, sorted((name, file.sha256) for name, file in part.files.items())] for part in manifest.parts]
-    )
+    The description is the hash of the manifest, and so another one for any two view sets: `datasets` would take one in
+    its cache for the other, as their headers are equal otherwise."""
+    made = fingerprint(asdict(manifest))
     yield "configs:"
     for name in TABLES:
         yield from (f"- config_name: {name}", "  data_files:", "  - split: rows", f"    path: {name}/*.parquet")
     yield "dataset_info:"
     for name, table in TABLES.items():
-        yield from (f"- config_name: {name}", f"  description: viewgen {made}", "  features:")
+        yield from (f"- config_name: {name}", f"{DESCRIBED}{made}", "  features:")
         for column_name, column in table.columns.items():
             yield from feature(column_name, column.type, "  ")
 

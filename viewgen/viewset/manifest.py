@@ -109,7 +109,12 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest of the view set at `folder`."""
     with write_whole(folder / MANIFEST) as partial:
-        partial.write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        partial.write_text(manifest_text(manifest), encoding="utf-8")
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """Return the text of manifest.json."""
+    return json.dumps(asdict(manifest), indent=2, sort_keys=True) + "\n"
 
 
 def fingerprint(thing: Any) -> str:  # noqa: ANN401 - anything that JSON can hold

@@ -26,6 +26,7 @@ from viewgen.viewset.manifest import Manifest, PartRecord, read_manifest
 from viewgen.viewset.parts import file_fault, one_line, rebuild, size_fault, table_path
 from viewgen.viewset.plain import NotPlainError, Place, byte_places
 from viewgen.viewset.schema import TABLES
+from viewgen.viewset.verify import refuse_damage
 
 EAGER_PARTS = 64
 """Parts of a view set whose columns and row counts are checked when it is opened."""
@@ -76,16 +77,19 @@ class ViewSet:
         self._records = {record.part: record for record in manifest.parts}
 
     @classmethod
-    def open(cls, path: Path, cache_mb: float = 512.0) -> ViewSet:
+    def open(cls, path: Path, cache_mb: float = 512.0, verify: bool = False) -> ViewSet:
         """Open a view set: check manifest, schema version, completeness and every file's size; of up to 64 parts also
         columns and row counts, which of more are checked when a part is first read.
 
-        `cache_mb`: memory for encoded images, in millions of bytes; the images used last stay in it. Raises ShardError,
-        with the remedy, for a folder that is missing, unfinished, damaged or of another schema version."""
+        `cache_mb`: memory for encoded images, in millions of bytes; the images used last stay in it. `verify`: first check
+        every file, reference and image, to the last bit. Raises ShardError, with the remedy, for a folder that is missing,
+        unfinished, damaged or of another schema version."""
         manifest = read_manifest(path)
         if not manifest.is_complete:
             found = f"{len(manifest.parts)} of {manifest.num_parts} parts are finished"
             raise ShardError(f"{path}: {found}. Run the same `viewgen build` again: it goes on where it stopped.")
+        if verify:
+            refuse_damage(path)
         opened = cls(path, manifest, cache_mb)
         check = opened._check if len(manifest.parts) <= EAGER_PARTS else opened._check_size
         for part in manifest.parts:
