@@ -106,7 +106,7 @@ def tests_of(file: str) -> tuple[str, ...]:
 def sweep(file: str) -> Iterator[Mutant]:
     """Every operator swapped, number raised by 1, truth value flipped, method call or plain statement left out."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    typing = {id(below) for node in ast.walk(tree) for part in _annotations(node) for below in ast.walk(part)}
+    typing = {id(below) for node in ast.walk(tree) for part in _without_effect(node) for below in ast.walk(part)}
     for position, node in enumerate(ast.walk(tree)):
         if id(node) in typing or not isinstance(node, ast.expr | ast.stmt):
             continue
@@ -118,7 +118,9 @@ def sweep(file: str) -> Iterator[Mutant]:
             yield Mutant(file, node.lineno, said, ast.unparse(ast.fix_missing_locations(broken)))
 
 
-def _annotations(node: ast.AST) -> Iterator[ast.AST]:
+def _without_effect(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what computes nothing: annotations, and decorators, which say how a record is made."""
+    yield from getattr(node, "decorator_list", ())
     for field in ("annotation", "returns"):
         part = getattr(node, field, None)
         if isinstance(part, ast.AST):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +86,35 @@ def test_a_state_is_never_unpickled(loaded: Loaded, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be read \(damaged\)"):
         load_state(path, stepped(loaded), Generator())
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_disk"),
+    [
+        ("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0", True),
+        ("PytorchStreamWriter failed WRITING file data/0: file write failed", True),
+        ("a tensor is broken", False),
+    ],
+)
+def test_a_full_disk_is_told_from_a_fault_of_ours(
+    said: str, is_disk: bool, loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "save", fails)
+    path, at = checkpoint_path(tmp_path, 1), RunPosition(step=1, position=0)
+    with pytest.raises(OSError if is_disk else RuntimeError) as error:
+        save_checkpoint(path, loaded, stepped(loaded), Generator(), at)
+    if is_disk:
+        assert isinstance(error.value, OSError)
+        assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(path))
+    assert latest_checkpoint(tmp_path) is None
+
+
+def test_a_state_of_before_samples_were_counted_is_gone_on_with(loaded: Loaded, tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, 1)
+    save_checkpoint(path, loaded, stepped(loaded), Generator(), RunPosition(step=1, position=2, num_used=5))
+    state = torch.load(path / STATE)
+    torch.save({name: value for name, value in state.items() if name not in {"skipped", "num_used"}}, path / STATE)
+    assert load_state(path, stepped(loaded), Generator()) == RunPosition(step=1, position=2)

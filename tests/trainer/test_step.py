@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,13 @@ def test_the_gate_may_look_at_the_answer_alone(loaded: Loaded, batch: Batch, mon
     assert cut_off_B.any()
     assert not cut_off_B.all()
     assert (done.gate.weight_B[cut_off_B] == 1).all()
+
+
+def test_a_step_says_where_its_time_went(loaded: Loaded, batch: Batch) -> None:
+    began = time.perf_counter()
+    done, _ = step(loaded, batch)
+    whole = time.perf_counter() - began
+    assert [*done.seconds] == ["rollout", "score", "update"]
+    assert all(seconds > 0 for seconds in done.seconds.values())
+    assert 0.5 * whole < sum(done.seconds.values()) < whole
+    assert StepConfig(rollout=CONFIG.rollout, gate=CONFIG.gate, loss=CONFIG.loss).micro_batch == 0

@@ -46,12 +46,15 @@ def test_a_box_is_clipped_to_its_image_or_lost() -> None:
     assert clip(Box(8, 2, 20, 30), 10, 12) == Box(8, 2, 10, 12)
     assert clip(Box(10, 0, 20, 5), 10, 10) is None
     assert clip(Box(-5, 0, 0, 5), 10, 10) is None
+    assert clip(Box(0, 10, 5, 20), 10, 10) is None
+    assert clip(Box(0, -5, 5, 0), 10, 10) is None
 
 
 def test_a_box_is_placed_as_near_to_a_centre_as_the_image_allows() -> None:
     assert place(4, 4, 20, 20, 100, 100) == Box(8, 8, 12, 12)
     assert place(4, 4, 0, 0, 100, 100) == Box(0, 0, 4, 4)
     assert place(4, 4, 400, 20, 100, 100) == Box(96, 8, 100, 12)
+    assert place(4, 4, 20, 400, 100, 100) == Box(8, 96, 12, 100)
     assert place(3, 3, 20, 20, 100, 100) == Box(8, 8, 11, 11)  # half a pixel to the left
     assert place(400, 4, 20, 20, 100, 100) == Box(0, 8, 100, 12)
 

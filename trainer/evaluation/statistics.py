@@ -142,7 +142,7 @@ def clustered_difference(
     evenly = np.full(len(names), 1 / len(names))
     drawn = []
     for start in range(0, num_draws, 500):  # all draws at once would take 8 bytes per draw and scene
-        times = draw(len(names), evenly, size=min(500, num_draws - start)).astype(float)
+        times = draw(len(names), evenly, size=min(500, num_draws - start))
         drawn.append((times @ gain) / (times @ size))
     low, high = np.quantile(np.concatenate(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value=float(gain.sum() / size.sum()), low=float(low), high=float(high))

@@ -81,8 +81,8 @@ class ViewSet:
         """Open a view set: check manifest, schema version, completeness and every file's size; of up to 64 parts also
         columns and row counts, which of more are checked when a part is first read.
 
-        `cache_mb`: memory for encoded images, in millions of bytes; the images used last stay in it. `verify`: first check
-        every file, reference and image, to the last bit. Raises ShardError, with the remedy, for a folder that is missing,
+        `cache_mb`: memory for encoded images, in millions of bytes; the images used last stay in it. `verify`: also every
+        hash, reference and image, to the last bit. Raises ShardError, with the remedy, for a folder that is missing,
         unfinished, damaged or of another schema version."""
         manifest = read_manifest(path)
         if not manifest.is_complete:

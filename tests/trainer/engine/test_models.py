@@ -56,3 +56,9 @@ def test_no_weight_of_a_teacher_can_be_trained(loaded: Loaded) -> None:
 
 def test_any_end_token_ends_an_answer(loaded: Loaded) -> None:
     assert loaded.processor.tokenizer.eos_token_id in Student(loaded, train_vision=False).eos_ids
+
+
+def test_a_student_never_drops_out(loaded: Loaded) -> None:
+    """An update must price the tokens under the distribution that they were sampled from."""
+    loaded.model.train()
+    assert not Student(loaded, train_vision=False).model.training

@@ -389,3 +389,17 @@ def test_an_image_is_looked_at_once_however_often_it_is_shown(sharing_model: Pre
     assert alone.embeds is not None
     assert together is not None
     assert (together - alone.embeds).abs().max() < 1e-5
+
+
+def test_pictures_of_as_many_tokens_and_other_shapes_have_positions_of_their_own(
+    tiny_named: Callable[[str], PreTrainedModel], paint: Paint
+) -> None:
+    model = tiny_named("qwen3_vl")
+    features = encode_images(model, [paint(model, 1, 4, 8), paint(model, 1, 8, 4)])
+    segments = [Segment((20, 3, *[5] * 8, 4, 21, 22), (feature,)) for feature in features]
+    with torch.no_grad():
+        together = extend(model, None, segments)[1]
+        alone = [extend(model, None, [segment])[1] for segment in segments]
+    assert together.position_B.tolist() == [int(one.position_B[0]) for one in alone]
+    assert (together.last_BD - torch.cat([one.last_BD for one in alone])).abs().max() < 1e-5
+    assert (together.last_BD[0] - together.last_BD[1]).abs().max() > 1e-4

@@ -76,3 +76,21 @@ def test_options_decide_where_letters_cannot() -> None:
 )
 def test_options_of_a_question_are_those_that_it_lists(question: str, options: tuple[str, ...]) -> None:
     assert options_in(question) == options
+
+
+def test_the_label_of_an_option_is_no_word_of_it() -> None:
+    """Options as some sources give them, with their letters: the words behind the label tell them apart."""
+    options = ("A. a red cat", "B. a blue cat")
+    assert read_choice("it is a blue cat", options) == "B"
+    assert read_choice("so the blue cat, A", options) == "A"
+
+
+def test_an_option_s_own_letter_at_the_end_is_no_choice() -> None:
+    assert read_choice("the answer may be vitamin C", ("vitamin B", "vitamin C")) == "B"
+    assert read_choice("I think of it as B", ("x", "y")) == "B"
+
+
+def test_an_option_list_needs_two_labels() -> None:
+    assert options_in("What?\nA. red") == ()
+    assert options_in("What?\nA. red\nC. blue") == ()
+    assert options_in("What?\nA. red\nB. blue,\nAnswer with a letter.") == ("red", "blue")

@@ -247,3 +247,17 @@ def test_answers_without_their_images_are_refused() -> None:
         clustered_proportion([True, False], ["a"])
     with pytest.raises(ValueError, match="0 right of 0"):
         clustered_proportion([], [])
+
+
+def test_the_bounds_of_nothing_and_of_all_are_exact() -> None:
+    assert proportion(0, 7).low == 0.0
+    assert proportion(7, 7).high == 1.0
+    assert clustered_proportion([True] * 4, ["a", "a", "b", "b"]).high == 1.0
+
+
+def test_pairs_without_a_margin_are_uncorrelated() -> None:
+    """All right before: Wilson's two intervals alone, joined as for independent shares."""
+    found = paired_difference(PairedCounts(both=3, only_before=2, only_after=0, neither=0))
+    before, after = proportion(5, 5), proportion(3, 5)
+    assert found.low == pytest.approx(-0.4 - ((0.6 - after.low) ** 2 + (before.high - 1) ** 2) ** 0.5)
+    assert found.high == pytest.approx(-0.4 + ((after.high - 0.6) ** 2 + (1 - before.low) ** 2) ** 0.5)
