@@ -8,26 +8,28 @@ all not the answers. A reader can be pickled, and used on both sides of a fork."
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from viewgen.boxes import Box
 from viewgen.errors import ShardError
-from viewgen.viewset.cache import ImageCache
+from viewgen.viewset.cache import ImageCache, OpenFiles
 from viewgen.viewset.manifest import Manifest, PartRecord, read_manifest
 from viewgen.viewset.parts import file_fault, one_line, rebuild, size_fault, table_path
 from viewgen.viewset.plain import NotPlainError, Place, byte_places
 from viewgen.viewset.schema import TABLES
 from viewgen.viewset.verify import refuse_damage
 
+_PART = "__part"
+"""Column with the number of the part."""
 EAGER_PARTS = 64
 """Parts of a view set whose columns and row counts are checked when it is opened."""
 
@@ -71,15 +73,16 @@ class ViewSet:
         self.path = path
         self.manifest = manifest
         self._cache = ImageCache(round(cache_mb * 1e6))
+        self._files = OpenFiles()
         self._rows: dict[str, dict[str, _Row]] = {}
-        self._places: dict[tuple[str, int], list[Place | None] | None] = {}
+        self._places: dict[tuple[str, int], tuple[str, list[Place | None]] | None] = {}
         self._checked: set[tuple[str, int]] = set()
         self._records = {record.part: record for record in manifest.parts}
 
     @classmethod
     def open(cls, path: Path, cache_mb: float = 512.0, verify: bool = False) -> ViewSet:
         """Open a view set: check manifest, schema version, completeness and every file's size; of up to 64 parts also
-        columns and row counts, which of more are checked when a part is first read.
+        columns and row counts; of more, those that are read, when they are.
 
         `cache_mb`: memory for encoded images, in millions of bytes; the images used last stay in it. `verify`: also every
         hash, reference and image, to the last bit. Raises ShardError, with the remedy, for a folder that is missing,
@@ -124,7 +127,7 @@ class ViewSet:
 
         views.samples("train", ["crop"])[0].views["crop"]    # the ids of one question's views
         """
-        samples = [sample for part in self.parts for sample in self._part_samples(part, split, kinds, answers)]
+        samples = self._samples(split, kinds, answers)
         if not samples:
             held = ", ".join(f"{name} ({num:,})" for name, num in self.splits().items()) or "no questions at all"
             raise ShardError(f"{self.path}: holds no kept question of split {split!r}. It has: {held}.")
@@ -144,15 +147,17 @@ class ViewSet:
         """Read views as PNG bytes. Raises ShardError for an unknown id and an unreadable file."""
         return self._bytes("views", view_ids)
 
-    def _part_samples(self, part: int, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
+    def _samples(self, split: str, kinds: Sequence[str], answers: bool) -> list[StoredSample]:
         wanted = ["question_id", "image_id", "question", "kind", "split", "evidence", "missing_views"]
         wanted += ["options", "source"]
         wanted += ["answer"] if answers else []
-        questions = self._read("questions", part, wanted).filter(pl.col("split") == split)
-        views = self._read("views", part, ["view_id", "question_id", "kind", "width_px"])
+        questions = self._columns("questions", wanted).filter(pl.col("split") == split)
+        views = self._columns("views", ["view_id", "question_id", "kind", "width_px"])
         views = views.filter(pl.col("kind").is_in(list(kinds)))
         ids: dict[str, dict[str, tuple[str, ...]]] = {}
-        for view_id, question_id, kind, width_px in views.iter_rows():
+        for view_id, question_id, kind, width_px in views.select(
+            "view_id", "question_id", "kind", "width_px"
+        ).iter_rows():
             of_question = ids.setdefault(question_id, {})
             # The view without pixels is a row, but has no image.
             of_question[kind] = (*of_question.get(kind, ()), *([view_id] if width_px else []))
@@ -163,7 +168,7 @@ class ViewSet:
                 question=row["question"],
                 kind=row["kind"],
                 split=row["split"],
-                part=part,
+                part=row[_PART],
                 evidence=tuple(Box(**box) for box in row["evidence"]),
                 answer=row.get("answer"),
                 views=ids.get(row["question_id"], {}),
@@ -177,18 +182,24 @@ class ViewSet:
     def _bytes(self, table: str, ids: Iterable[str]) -> dict[str, bytes]:
         rows = self._index(table)
         found: dict[str, bytes] = {}
-        lacking: dict[int, list[str]] = {}
+        packed: dict[int, list[str]] = {}
         for name in dict.fromkeys(ids):
-            if name not in rows:
+            row = rows.get(name)
+            if row is None:
                 raise ShardError(f"{self.path}: no {name!r} in table {table}. Ask for ids that this view set gave.")
             data = self._cache.get((table, name))
             if data is None:
-                lacking.setdefault(rows[name].part, []).append(name)
-            else:
-                found[name] = data
-        for part, names in lacking.items():
+                places = self._places_in(table, row.part)
+                if places is None:
+                    packed.setdefault(row.part, []).append(name)
+                    continue
+                data = self._at(places, row, table, name)
+                self._verify(table, row, name, data)
+                self._cache.put((table, name), data)
+            found[name] = data
+        for part, names in packed.items():
             for name, data in self._part_bytes(table, part, names).items():
-                self._verify(table, part, name, data)
+                self._verify(table, rows[name], name, data)
                 self._cache.put((table, name), data)
                 found[name] = data
         return found
@@ -196,18 +207,27 @@ class ViewSet:
     def _index(self, table: str) -> dict[str, _Row]:
         """Return id -> row, read once per table."""
         if table not in self._rows:
-            key = TABLES[table].key
-            columns = [key, *(["sha256"] if table == "views" else [])]
-            self._rows[table] = {
-                name: _Row(part, number, sha256[0] if sha256 and sha256[0] else "")
-                for part in self.parts
-                for number, (name, *sha256) in enumerate(self._key_rows(table, part, columns))
-            }
+            columns = [TABLES[table].key, *(["sha256"] if table == "views" else [])]
+            self._rows[table] = dict(self._keys(table, columns))
         return self._rows[table]
 
-    def _key_rows(self, table: str, part: int, columns: Sequence[str]) -> Iterable[tuple[str, ...]]:
-        if not _FORKED:
-            return self._read(table, part, columns).iter_rows()
+    def _keys(self, table: str, columns: Sequence[str]) -> Iterator[tuple[str, _Row]]:
+        """Yield id and row of each image of a table."""
+        if _FORKED:
+            for part in self.parts:
+                for number, (name, *sha256) in enumerate(self._forked_rows(table, part, columns)):
+                    yield name, _Row(part, number, sha256[0] if sha256 and sha256[0] else "")
+            return
+        rows = self._columns(table, columns)
+        hashes = rows["sha256"].to_list() if "sha256" in rows.columns else [""] * len(rows)
+        before, number = -1, 0
+        for name, part, sha256 in zip(rows[columns[0]].to_list(), rows[_PART].to_list(), hashes, strict=True):
+            number = number + 1 if part == before else 0
+            before = part
+            yield name, _Row(part, number, sha256 or "")
+
+    def _forked_rows(self, table: str, part: int, columns: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return columns of a part where polars' threads are not there."""
         path = table_path(self.path, table, part)
         with duckdb.connect(config={"threads": 1}) as connection:
             held = {row[0] for row in connection.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()}
@@ -218,12 +238,9 @@ class ViewSet:
             return found
 
     def _part_bytes(self, table: str, part: int, names: Sequence[str]) -> dict[str, bytes]:
-        """Read the images of some rows of a part: by their places in the file, or through DuckDB where they have none."""
-        path, rows = table_path(self.path, table, part), self._index(table)
+        """Read the images of some rows of a packed part, through DuckDB."""
+        path = table_path(self.path, table, part)
         try:
-            if places := self._places_in(table, part):
-                with path.open("rb", buffering=0) as file:
-                    return {name: self._at(file, places[rows[name].number], table, part, name) for name in names}
             found = self._packed_bytes(table, path, names)
         except (OSError, duckdb.Error) as error:
             raise ShardError(f"{path}: cannot be read ({one_line(error)}). {rebuild(self.path, part)}") from None
@@ -244,37 +261,46 @@ class ViewSet:
         for name, data in found.items():
             if name not in names and data is not None:
                 with suppress(ShardError):  # said to whoever asks for it
-                    self._verify(table, self._index(table)[name].part, name, bytes(data))
+                    self._verify(table, self._index(table)[name], name, bytes(data))
                     self._cache.put((table, name), bytes(data))
         return found
 
-    def _at(self, file: BinaryIO | io.FileIO, place: Place | None, table: str, part: int, name: str) -> bytes:
+    def _at(self, places: tuple[str, list[Place | None]], row: _Row, table: str, name: str) -> bytes:
+        """Read an image by its place in its file."""
+        path, of_rows = places
+        place = of_rows[row.number]
         if place is None:
-            raise self._no_bytes(table, part, name)
-        file.seek(place[0])
-        return bytes(file.read(place[1]) or b"")
+            raise self._no_bytes(table, row.part, name)
+        try:
+            return self._files.read(path, *place)
+        except OSError as error:
+            raise ShardError(f"{path}: cannot be read ({one_line(error)}). {rebuild(self.path, row.part)}") from None
 
     def _no_bytes(self, table: str, part: int, name: str) -> ShardError:
         path = table_path(self.path, table, part)
         return ShardError(f"{path}: row {name!r} of table {table} holds no image bytes. {rebuild(self.path, part)}")
 
-    def _places_in(self, table: str, part: int) -> list[Place | None] | None:
-        """Return where the images of a part lie; None where they are packed."""
-        if (table, part) not in self._places:
+    def _places_in(self, table: str, part: int) -> tuple[str, list[Place | None]] | None:
+        """Return the file of a part and where its images lie in it; None where they are packed."""
+        key = (table, part)
+        if key not in self._places:
+            path = table_path(self.path, table, part)
             try:
-                places = byte_places(table_path(self.path, table, part), ("image", "bytes"))
+                places = byte_places(path, ("image", "bytes"))
             except NotPlainError:
                 places = None
-            num_rows = sum(row.part == part for row in self._index(table).values())
-            self._places[table, part] = places if places and len(places) == num_rows else None
-        return self._places[table, part]
+            except OSError as error:
+                raise ShardError(f"{path}: cannot be read ({one_line(error)}). {rebuild(self.path, part)}") from None
+            num_rows = self._records[part].files[table].rows
+            self._places[key] = (str(path), places) if places and len(places) == num_rows else None
+        return self._places[key]
 
-    def _verify(self, table: str, part: int, name: str, data: bytes) -> None:
+    def _verify(self, table: str, row: _Row, name: str, data: bytes) -> None:
         """Raise ShardError for an image whose bytes are not those that were written."""
-        sha256 = self._index(table)[name].sha256 or (name if table == "images" else "")
+        sha256 = row.sha256 or (name if table == "images" else "")
         if sha256 and not hashlib.sha256(data).hexdigest().startswith(sha256):
-            path = table_path(self.path, table, part)
-            raise ShardError(f"{path}: the image of row {name!r} is damaged. {rebuild(self.path, part)}")
+            path = table_path(self.path, table, row.part)
+            raise ShardError(f"{path}: the image of row {name!r} is damaged. {rebuild(self.path, row.part)}")
 
     def _check_size(self, table: str, part: PartRecord) -> None:
         path = table_path(self.path, table, part.part)
@@ -290,7 +316,23 @@ class ViewSet:
             self._checked.add((table, part.part))
 
     def _columns(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
-        return pl.concat([self._read(table, part, columns) for part in self.parts])
+        """Read columns of all parts together, with the number of the part; part by part where one differs, to name it."""
+        num_rows = [self._records[part].files[table].rows for part in self.parts]
+        rows = None if _FORKED else self._together(table, columns)
+        if rows is None or len(rows) != sum(num_rows):
+            rows = pl.concat([self._read(table, part, columns) for part in self.parts])
+        return rows.with_columns(pl.Series(_PART, np.repeat(self.parts, num_rows), dtype=pl.Int64))
+
+    def _together(self, table: str, columns: Sequence[str]) -> pl.DataFrame | None:
+        """Read columns of all parts at once; None where a part has other columns than the first or than the schema."""
+        types = TABLES[table].columns
+        try:
+            held = pl.read_parquet_schema(self.table_paths(table)[0])
+            wanted = [name for name in columns if name in held or not types[name].nullable]
+            rows = pl.scan_parquet(self.table_paths(table), glob=False).select(wanted).collect()
+        except (OSError, pl.exceptions.PolarsError):
+            return None
+        return rows if all(kind == types[name].type for name, kind in rows.schema.items()) else None
 
     def _read(self, table: str, part: int, columns: Sequence[str]) -> pl.DataFrame:
         """Read columns of a part; nullable columns if the file has them."""
