@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VIEWGEN = """
     errors settings setting_docs progress files locks boxes records decode geometry pages commands
-    viewset/     schema manifest parts plain cache card verify shards database tables
+    viewset/     schema manifest parts plain cache card verify shards torch_stream stream database tables
     source/      images paths pictures box_formats values scans columns formats recipe box_sample first_look reviews demo
     phrases/     config lexicon words names lead given rules answers chat local spacy
     detectors/   protocol captions annotated loading tiles groundingdino_net groundingdino transformers

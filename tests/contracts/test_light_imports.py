@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchvision", "transformers", "open_clip", "timm", "groundingdino", "spacy", "ray", "vllm"}
 LOADS_A_MODEL = {
+    "viewgen.viewset.torch_stream",
     "viewgen.retrieval.openclip",
     *(f"viewgen.detectors.{name}" for name in ("groundingdino", "groundingdino_net", "transformers")),
 }

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = {
     "viewgen": """BuildConfig BuildOptions BuildReport Kind StoredSample ViewSet ViewgenError build_views decode_image
         read_config recompute_view register""",
-    "viewgen.viewset": """SCHEMA_VERSION TABLES Manifest StoredSample ViewSet matching read_manifest table_path
-        write_table""",
+    "viewgen.viewset": """SCHEMA_VERSION TABLES Item Manifest StoredSample ViewSet ViewStream matching read_manifest
+        table_path write_table""",
     "trainer": """Gate GateConfig LossConfig Rollouts RunConfig TrainerError distill_loss distill_step gate_rollouts
         read_run scorer_named train""",
 }

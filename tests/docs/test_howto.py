@@ -26,6 +26,7 @@ CHAINS = (
     ("own-set",),
     ("exports",),
     ("checking-views",),
+    ("reading-views",),
     ("own-csv", "looking-at-views"),
     ("training", "reading-the-run-page"),
 )

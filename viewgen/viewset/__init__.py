@@ -10,13 +10,16 @@ from viewgen.viewset.manifest import Manifest, read_manifest
 from viewgen.viewset.parts import table_path, write_table
 from viewgen.viewset.schema import SCHEMA_VERSION, TABLES
 from viewgen.viewset.shards import StoredSample, ViewSet
+from viewgen.viewset.stream import Item, ViewStream
 
 __all__ = [
     "SCHEMA_VERSION",
     "TABLES",
+    "Item",
     "Manifest",
     "StoredSample",
     "ViewSet",
+    "ViewStream",
     "matching",
     "read_manifest",
     "table_path",
