@@ -11,13 +11,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from viewgen.commands import new_app, run_app
 from viewgen.errors import SettingsError, ShortfallError
 from viewgen.settings import settings_from
+
+if TYPE_CHECKING:
+    from viewgen.build.builder import BuildOptions
 
 app = new_app("Questions and images in, question-relevant evidence views out.")
 
@@ -59,6 +62,14 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder of the view set; an unfinished one is finished.")],
     force: Annotated[bool, typer.Option("--force", help="Rebuild every part of an existing view set.")] = False,
     only: Annotated[list[int] | None, typer.Option(help="Rebuild this part alone; may be given again.")] = None,
+    retry_failed: Annotated[
+        list[str] | None,
+        typer.Option(help="Rebuild the parts with questions rejected for this reason; may be repeated."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Build some images with so many questions, for a first look.")] = 0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be built, with time and size; build nothing.")
+    ] = False,
     reviews: Annotated[Path | None, typer.Option(help="CSV of verdicts, as the page of `report` saves it.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="To open images; one per core if not given.")] = None,
     workers: Annotated[
@@ -85,12 +96,17 @@ def build(
     options = BuildOptions(
         force=force,
         only=tuple(only or ()),
+        retry_failed=tuple(retry_failed or ()),
+        limit=limit,
         reviews=reviews,
         allow_eval_data=allow_eval_data,
         allow_missing=allow_missing,
     )
     options = options if threads is None else replace(options, num_threads=threads)
     options = options if workers is None else replace(options, num_workers=workers)
+    if plan:
+        _plan(recipe, options)
+        return
     start_s = time.monotonic()
     report = build_views(recipe, out, options)
     spent = duration(time.monotonic() - start_s)
@@ -101,6 +117,13 @@ def build(
     print(f"{out}: {made}, of {report.num_parts:,}.")
     if summary and (lost := shortfall(summary)):
         raise ShortfallError(f"{out}: {lost}")
+
+
+def _plan(recipe: Path, options: BuildOptions) -> None:
+    """Print what a build would do and take."""
+    from viewgen.build.estimate import estimate, in_words
+
+    print(in_words(estimate(recipe, options)))
 
 
 @app.command()

@@ -21,7 +21,7 @@ VIEWGEN = """
     grounding/   regions evidence
     views/       kinds degrade positives negatives altered donors cutting
     audit/       measures flags readings auditor catalogue
-    build/       config plan workers cut_image stages builder
+    build/       config plan workers cut_image stages builder estimate
     export/      rows consumers folders run
     report/      first_look inspect diff sql plots thumbnails sheet page
     cli

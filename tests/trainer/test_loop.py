@@ -396,7 +396,7 @@ def test_skipped_samples_are_counted_over_a_resume_and_time_has_names(
         parts = [line[f"seconds/{name}"] for name in ("data", "rollout", "score", "update")]
         assert all(seconds > 0 for seconds in parts)
         assert sum(parts) <= line["seconds/step"] * 1.001
-        assert sum(parts) > 0.8 * line["seconds/step"]
+        assert sum(parts) > 0.5 * line["seconds/step"]
 
 
 def shortest(views: Path) -> int:

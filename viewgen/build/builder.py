@@ -9,7 +9,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
+
+import polars as pl
 
 from viewgen.audit.auditor import Auditor
 from viewgen.build.config import BuildConfig, read_config, with_local_models
@@ -36,7 +39,7 @@ from viewgen.source.box_sample import refuse_misfits
 from viewgen.source.recipe import read_questions, root_of
 from viewgen.source.reviews import Review, read_reviews
 from viewgen.viewset.card import card
-from viewgen.viewset.manifest import Manifest, PartRecord, write_manifest
+from viewgen.viewset.manifest import Manifest, PartRecord, read_manifest, write_manifest
 from viewgen.viewset.parts import table_path, write_table
 from viewgen.viewset.tables import part_tables
 
@@ -52,6 +55,10 @@ class BuildOptions:
     """Rebuild every part of an existing view set."""
     only: tuple[int, ...] = ()
     """Rebuild these parts and leave the others as they are; empty for all that are not finished."""
+    retry_failed: tuple[str, ...] = ()
+    """Rebuild also the parts that hold a question rejected for one of these reasons."""
+    limit: int = 0
+    """Build some images of the source with at least so many questions; 0: all."""
     reviews: Path | None = None
     """CSV of verdicts (source/reviews.py). A finished part whose verdicts changed is refused unless `force` or `only`
     makes it again."""
@@ -89,11 +96,23 @@ def build_views(
 
     Raises ViewgenError for every mistake in the recipe, and for a folder that another build made."""
     options = options or BuildOptions()
+    plan, context = prepared(recipe, options, finder)
+    refuse_file(out)
+    with locked(out, ShardError):
+        return _build(out, plan, options, context)
+
+
+def prepared(recipe: Path, options: BuildOptions, finder: RegionFinder | None = None) -> tuple[Plan, BuildContext]:
+    """Read the questions of a recipe, hash its images, load its models and plan its parts: all of a build but the making.
+
+    Raises ViewgenError for every mistake in the recipe."""
     config = read_config(recipe)
     root = root_of(config.source, recipe)
     questions = read_questions(config.source, recipe)
     if not options.allow_eval_data:
         refuse_evaluation(questions, config, recipe)
+    if options.limit:
+        questions = limited(questions, options.limit)
     if config.regions.method == "annotated":
         refuse_misfits(questions, config.source, recipe, config.images)
     reviews = reviews_of(questions, options.reviews)
@@ -104,28 +123,56 @@ def build_views(
     phrases = phrase_finder(local.phrases)
     finder = finder or load_finder(local, recipe)
     plan = plan_build(config, {**phrases.models, **finder.models}, questions, files, reviews)
-    refuse_file(out)
-    with locked(out, ShardError):
-        return _build(
-            out,
-            plan,
-            options,
-            BuildContext(
-                root=root,
-                config=config,
-                phrases=phrases,
-                finder=finder,
-                auditor=Auditor(config.audit, finder.retriever, finder.detector),
-                workers=Workers(options.num_workers),
-                num_threads=options.num_threads,
-                reviews=reviews,
-            ),
-        )
+    context = BuildContext(
+        root=root,
+        config=config,
+        phrases=phrases,
+        finder=finder,
+        auditor=Auditor(config.audit, finder.retriever, finder.detector),
+        workers=Workers(options.num_workers),
+        num_threads=options.num_threads,
+        reviews=reviews,
+    )
+    return plan, context
+
+
+def limited(questions: Sequence[Question], num: int) -> tuple[Question, ...]:
+    """Return at least `num` of the questions, all those of some images, drawn by the images' names: a first look at a
+    large source. The same images are drawn every time, and are among those of a larger number."""
+    by_image: dict[str, list[Question]] = {}
+    for question in questions:
+        by_image.setdefault(question.image_path, []).append(question)
+    drawn: set[str] = set()
+    left = num
+    for path in sorted(by_image, key=lambda path: blake2b(path.encode("utf-8", "surrogateescape")).digest()):
+        if left <= 0:
+            break
+        drawn.add(path)
+        left -= len(by_image[path])
+    return tuple(question for question in questions if question.image_path in drawn)
+
+
+def failed_parts(out: Path, reasons: Sequence[str]) -> tuple[int, ...]:
+    """Return the finished parts that hold a question rejected for one of the reasons. Raises ShardError for a folder that
+    is no view set, or in which no question was rejected so."""
+    manifest = read_manifest(out)
+    found: dict[int, set[str]] = {}
+    for record in manifest.parts:
+        path = table_path(out, "rejects", record.part)
+        found[record.part] = {*pl.read_parquet(path, columns=["reason"], glob=False)["reason"]}
+    parts = tuple(part for part, held in found.items() if held & {*reasons})
+    if not parts:
+        known = ", ".join(sorted(set().union(*found.values()))) or "none"
+        raise ShardError(f"{out}: no question was rejected for {' or '.join(reasons)}. Reasons there: {known}.")
+    return parts
 
 
 def _build(out: Path, plan: Plan, options: BuildOptions, context: BuildContext) -> BuildReport:
     """Make the parts that are not finished, in a folder that is held."""
-    manifest = open_folder(out, plan, options.force, options.only)
+    only = options.only
+    if options.retry_failed:
+        only = (*only, *failed_parts(out, options.retry_failed))
+    manifest = open_folder(out, plan, options.force, only)
     num_reused = len(manifest.parts)
     todo = parts_to_make(plan, manifest, options.only)
     total = sum(len(part.images) for part in todo)

@@ -41,6 +41,7 @@ _NO_EFFECT = (
     "source/first_look.py",
     "source/reviews.py",
     "build/workers.py",
+    "build/estimate.py",
 )
 """Folders and files of viewgen that do not shape a table."""
 PASSING_REASONS = frozenset({"missing_image", "link_outside_root", "remote_image"})

@@ -168,8 +168,8 @@ def understood(source: SourceConfig, root: Path) -> Mapped:
 
 
 def _columns(select: str, root: Path) -> Columns:
-    with _answer(f"{select} LIMIT 0", root) as answer:
-        return {str(name): kind for name, kind, *_ in answer.description}
+    with _prepared(select, root) as (prepared, connection):
+        return {str(name): kind for name, kind, *_ in prepared.columns(connection)}
 
 
 def _folder_of(source: SourceConfig, recipe: Path) -> Path:
@@ -190,8 +190,11 @@ def root_of(source: SourceConfig, recipe: Path) -> Path:
 def _rows(query: str, root: Path) -> list[dict[str, Any]]:
     """Run the query. Text columns are text then, lists tuples of text; boxes are as DuckDB gives them."""
     rows: list[dict[str, Any]] = []
-    with _answer(query, root) as answer:
-        readers = _readers(answer.description)
+    with _prepared(query, root) as (prepared, connection):
+        columns = prepared.columns(connection)
+        readers = _readers(columns)
+        has_pictures = any("BLOB" in str(kind) for _, kind, *_ in columns)
+        answer = prepared.stream(connection) if has_pictures else prepared.run(connection)
         while batch := answer.fetchmany(_ROWS_AT_ONCE):  # pictures of so many rows are in memory together
             rows += [{name: read(value) for (name, read), value in zip(readers, row, strict=True)} for row in batch]
     if not rows:
@@ -200,14 +203,15 @@ def _rows(query: str, root: Path) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _answer(query: str, root: Path) -> Iterator[Connection]:
-    """Run a query over the files below the root, and yield its rows. Raises SourceFaultError."""
+def _prepared(query: str, root: Path) -> Iterator[tuple[scans.Scans, Connection]]:
+    """Yield a query over the files below the root, and a connection to run it. Raises SourceFaultError, also for what
+    the block meets."""
     try:
         with duckdb.connect(config={"enable_external_access": False}) as parser:
             tree = scans.parse(parser, _one_select(parser, query))
         # DuckDB looks for relative names in the process's own folder first, so the root has to be that folder.
         with contextlib.chdir(root), open_reader(root, scans.linked_files(tree, root)) as connection:
-            yield scans.prepare(connection, tree, root).run(connection)
+            yield scans.prepare(connection, tree, root), connection
     except duckdb.PermissionException as error:
         raise SourceFaultError(f"source.query may only read below {str(root)!r}: {database_fault(error)}.") from None
     except duckdb.Error as error:
@@ -230,6 +234,7 @@ def open_reader(root: Path, links: Sequence[str] = ()) -> Connection:
     connection.execute(f"SET allowed_directories = [{_literal(str(root))}]")
     connection.execute(f"SET allowed_paths = [{', '.join(_literal(str(root / link)) for link in links)}]")
     connection.execute("SET enable_external_access = false")
+    connection.execute("SET allowed_configs = ['threads']")
     connection.execute("SET lock_configuration = true")
     return connection
 

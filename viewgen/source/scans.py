@@ -74,6 +74,21 @@ class Scans:
         """Run the query. Raises duckdb.Error."""
         return connection.execute("SELECT * FROM json_execute_serialized_sql(?)", [json.dumps(self.tree)])
 
+    def columns(self, connection: Connection) -> list[Any]:
+        """Return name and type of each column. Raises duckdb.Error."""
+        none = "SELECT * FROM json_execute_serialized_sql(?) LIMIT 0"
+        return list(connection.execute(none, [json.dumps(self.tree)]).description)
+
+    def stream(self, connection: Connection) -> Connection:
+        """Run the query so that rows come as they are taken, where `run` gathers all of them first. Raises duckdb.Error.
+
+        It is written as SQL again; where DuckDB does not read that as the same query, `run` it is."""
+        written = _value(connection, "SELECT json_deserialize_sql(?)", json.dumps(self.tree))
+        if _without_place(parse(connection, written)) != _without_place(self.tree):
+            return self.run(connection)
+        connection.execute("SET threads = 1")  # each thread holds some thousand rows, with their pictures
+        return connection.execute(written)
+
 
 def parse(connection: Connection, query: str) -> Node:
     """Return the parsed query. Raises duckdb.ParserException, or SourceFaultError for what cannot be written as JSON."""

@@ -606,6 +606,33 @@ def test_a_benchmark_s_rows_are_not_made_into_training_views_unless_asked_for(so
     assert read_manifest(tmp_path / "views").config["source"]["is_evaluation"] is True
 
 
+def test_a_first_look_takes_whole_images_and_the_same_ones_every_time(source: Source, tmp_path: Path) -> None:
+    for num, images in ((1, 1), (3, 2), (1000, 5)):
+        build(source, tmp_path / str(num), replace(QUIET, limit=num))
+        names = [
+            row["question_id"]
+            for table in ("questions", "rejects")
+            for row in rows(tmp_path / str(num), table).to_dicts()
+        ]
+        assert len({name[0] for name in names}) == images
+        assert len(names) == 2 * images
+    few, more = ({*rows(tmp_path / name, "images")["source_path"]} for name in ("1", "3"))
+    assert few < more
+    with pytest.raises(ShardError, match="Build into another folder"):
+        build(source, tmp_path / "3")
+
+
+def test_parts_with_a_failure_are_made_again(source: Source, tmp_path: Path) -> None:
+    out = tmp_path / "views"
+    build(source, out)
+    reasons = {row["reason"] for row in rows(out, "rejects").to_dicts()}
+    (reason,) = reasons
+    report = build(source, out, replace(QUIET, retry_failed=(reason,)))
+    assert (report.num_made, report.num_reused) == (3, 0)
+    with pytest.raises(ShardError, match=rf"no question was rejected for oversize_image\. Reasons there: {reason}\.$"):
+        build(source, out, replace(QUIET, retry_failed=("oversize_image",)))
+
+
 @pytest.mark.fault(25)
 def test_two_builds_at_once_in_one_folder_are_one_line(source: Source, tmp_path: Path) -> None:
     out = tmp_path / "views"

@@ -87,10 +87,30 @@ def test_rows_that_speak_of_rows_that_are_not_there(own: Path) -> None:
     assert path.parent.name == "images"
 
 
-def test_keys_that_stand_twice_and_sizes_that_are_others(own: Path) -> None:
+def test_sizes_that_are_others_than_those_of_the_pixels(own: Path) -> None:
     rewrite(own, "views", pl.col("width_px") + 1)
     assert any("its row says" in damage.what for damage in check(own).damages)
-    shutil.rmtree(own / "views")
+
+
+@pytest.mark.parametrize(("table", "key"), [("images", "image_id"), ("views", "view_id"), ("questions", "question_id")])
+def test_keys_that_stand_twice_are_named_whatever_else_is_wrong(table: str, key: str, own: Path) -> None:
+    path = own / table / "part-00000.parquet"
+    name = pl.read_parquet(path)[key][0]
+    rewrite(own, table, pl.lit(name).alias(key))
+    damages = check(own).damages
+    assert len(damages) > 1
+    found = [damage.path for damage in damages if damage.what == f"{key} {name!r} stands in several rows"]
+    others = {damage.path for damage in damages}
+    assert found == [path] or path in others
+
+
+def test_the_line_of_the_card_that_names_the_manifest_is_checked_too(own: Path) -> None:
+    card = own / "README.md"
+    card.write_text(card.read_text().replace("description: viewgen", "description: viewgem"))
+    assert [damage.path for damage in check(own).damages] == [card]
+    lines = card.read_text().splitlines(keepends=True)
+    card.write_text("".join(line for line in lines if "description: " not in line))  # as earlier versions wrote it
+    assert check(own).damages == ()
 
 
 def test_questions_that_are_neither_kept_nor_rejected(own: Path) -> None:
