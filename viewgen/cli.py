@@ -1,4 +1,4 @@
-"""The command `viewgen`: init, build, inspect, sql, report, demo, schema, kinds, settings. A user's mistake is one line
+"""The command `viewgen`: init, build, hash, recut, inspect, sql, report, demo, schema, kinds, settings. A user's mistake is one line
 on standard error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that
 needs them."""
 
@@ -101,6 +101,27 @@ def build(
     print(f"{out}: {made}, of {report.num_parts:,}.")
     if summary and (lost := shortfall(summary)):
         raise ShortfallError(f"{out}: {lost}")
+
+
+@app.command("hash")
+def hash_command(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Evaluation set: a recipe, a view set, or a folder of images.")
+    ],
+    out: Annotated[Path, typer.Option(help="Parquet file of the hashes.")],
+    threads: Annotated[int | None, typer.Option(min=1, help="To open images; one per core if not given.")] = None,
+) -> None:
+    """Store the hashes of an evaluation set, for `decontaminate.against` of a recipe: they show nothing of its images."""
+    from viewgen.decontaminate import read_set, write_hashes
+    from viewgen.progress import counted
+
+    if out.suffix != ".parquet":
+        raise SettingsError(f"{out}: must end in .parquet. Give it such a name.")
+    found = read_set(source, source.name, threads or os.cpu_count() or 1)
+    write_hashes(found.images, out)
+    print(f"{out}: hashes of {counted(len(found.images), 'image')}.")
+    if found.num_exact_only:
+        print(f"Of {found.num_exact_only:,} only equal files are found: they hold too little detail, or cannot be decoded.")
 
 
 @app.command()

@@ -21,6 +21,7 @@ VIEWGEN = """
     grounding/   regions evidence
     views/       kinds degrade positives negatives altered donors cutting
     audit/       measures flags readings auditor catalogue
+    decontaminate/  signatures sets matching
     build/       config plan workers cut_image stages builder
     export/      rows consumers folders run
     report/      first_look inspect diff sql plots thumbnails sheet page

@@ -106,14 +106,18 @@ def plan_build(
     questions: Sequence[Question],
     files: Sequence[ImageFile],
     reviews: Mapping[str, Review],
+    evaluation: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Divide the images among parts of at most images_per_part images and about part_mb, in the order of the files."""
+    """Divide the images among parts of at most images_per_part images and about part_mb, in the order of the files.
+
+    `evaluation`: name of each evaluation set that images are compared with -> hash of its hashes."""
     made_by = {
         "viewgen": version("vzero-evidence"),
         "code": code_version(),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
         **_installed(libraries_used(config)),
         **_resolved(config),
+        **{f"evaluation set {name}": sha256 for name, sha256 in (evaluation or {}).items()},
     }
     chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
