@@ -24,7 +24,7 @@ from benchmarks.where import ROOT, commit, hardware
 from viewgen.decode import decode_image
 from viewgen.decontaminate.matching import DecontaminateConfig, EvaluationIndex
 from viewgen.decontaminate.sets import EvaluationImage, EvaluationSet
-from viewgen.decontaminate.signatures import CUTS, WORDS, signature
+from viewgen.decontaminate.signatures import COPY_DETAIL, CUTS, WORDS, signature
 from viewgen.source.demo import DemoConfig, write_demo
 
 NUM_SCENES = 400
@@ -89,10 +89,11 @@ def study(images: Sequence[Image.Image]) -> dict[str, object]:
     everything = index_of(detailed)
     recall = {}
     for kind, copy in COPIES.items():
-        hits = [everything.find("copy", signature(copy(images[int(name)]))) for name in detailed]
+        hits = [everything.find("copy", signature(copy(images[int(name)]), COPY_DETAIL)) for name in detailed]
         recall[kind] = float(np.mean([hit is not None for hit in hits]))
-    halves = [dict(list(detailed.items())[start::2]) for start in (0, 1)]
-    strangers = [(index_of(halves[1 - side]), found) for side in (0, 1) for found in halves[side].values()]
+    asked = {str(number): signature(image, COPY_DETAIL) for number, image in enumerate(images)}
+    halves = [index_of({name: found for name, found in detailed.items() if int(name) % 2 == side}) for side in (0, 1)]
+    strangers = [(halves[1 - int(name) % 2], found) for name, found in asked.items() if found]
     return {
         "images": len(images),
         "without_signature": len(images) - len(detailed),

@@ -103,6 +103,32 @@ def build(
         raise ShortfallError(f"{out}: {lost}")
 
 
+@app.command("recut")
+def recut_command(
+    view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new view set; must not be there.")],
+    kinds: Annotated[str, typer.Option(help="Kinds of view, with commas: masked,shuffled_patches.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting of [views], as mask_fill=black; may be given again.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes to cut views; one per core if not given.")
+    ] = None,
+) -> None:
+    """Cut other kinds of view from the images and the evidence of a view set, without grounding again."""
+    from viewgen.build.builder import BuildOptions
+    from viewgen.build.recut import recut
+    from viewgen.progress import counted
+    from viewgen.settings import assigned
+
+    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    given = assigned(changes or [], "viewgen recut")
+    options = BuildOptions() if workers is None else BuildOptions(num_workers=workers)
+    report = recut(view_set, out, names, given, options)
+    lost = f", {report.num_rejected:,} rejected" if report.num_rejected else ""
+    print(f"{out}: {counted(report.num_views, 'view')} of {counted(report.num_kept, 'question')}{lost}.")
+
+
 @app.command("hash")
 def hash_command(
     source: Annotated[

@@ -22,7 +22,7 @@ VIEWGEN = """
     views/       kinds degrade positives negatives altered donors cutting
     audit/       measures flags readings auditor catalogue
     decontaminate/  signatures sets matching
-    build/       config plan workers cut_image stages builder
+    build/       config plan workers cut_image stages builder recut
     export/      rows consumers folders run
     report/      first_look inspect diff sql plots thumbnails sheet page
     cli

@@ -112,9 +112,7 @@ def plan_build(
 
     `evaluation`: name of each evaluation set that images are compared with -> hash of its hashes."""
     made_by = {
-        "viewgen": version("vzero-evidence"),
-        "code": code_version(),
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        **base_versions(),
         **_installed(libraries_used(config)),
         **_resolved(config),
         **{f"evaluation set {name}": sha256 for name, sha256 in (evaluation or {}).items()},
@@ -124,7 +122,7 @@ def plan_build(
         schema_version=SCHEMA_VERSION,
         made_by=made_by,
         seed=config.seed,
-        config={name: _as_json(value) for name, value in asdict(config).items()},
+        config={name: as_json(value) for name, value in asdict(config).items()},
         models=dict(models),
         num_parts=len(chunks),
         parts=(),
@@ -132,6 +130,12 @@ def plan_build(
     common = fingerprint(_compared(manifest))
     parts = tuple(_part(number, chunk, common, reviews) for number, chunk in enumerate(chunks))
     return Plan(manifest=manifest, parts=parts)
+
+
+def base_versions() -> dict[str, str]:
+    """Return the versions of all that shapes bytes whatever the recipe uses."""
+    own = {"viewgen": version("vzero-evidence"), "code": code_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    return {**own, **_installed(_LIBRARIES)}
 
 
 def libraries_used(config: BuildConfig) -> tuple[str, ...]:
@@ -285,12 +289,12 @@ def _compared(manifest: Manifest) -> dict[str, Any]:
     return dict(_flat({**config, **others}))
 
 
-def _as_json(value: Any) -> Any:  # noqa: ANN401 - a setting of any type
+def as_json(value: Any) -> Any:  # noqa: ANN401 - a setting of any type
     """Return a setting as JSON holds it; JSON has no infinity."""
     if isinstance(value, Mapping):
-        return {name: _as_json(inner) for name, inner in value.items()}
+        return {name: as_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(inner) for inner in value]
+        return [as_json(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -25,7 +25,7 @@ from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
 from viewgen.decode import UnusableImageError, decode_image
 from viewgen.decontaminate.matching import EvaluationIndex
-from viewgen.decontaminate.signatures import signature
+from viewgen.decontaminate.signatures import COPY_DETAIL, signature
 from viewgen.errors import RecipeError
 from viewgen.grounding.regions import ImageQuery, RegionFinder
 from viewgen.phrases import PhraseFinder, annotated_phrases, given_phrases
@@ -183,7 +183,7 @@ def _decontaminated(image: ImageRecord, evaluation: EvaluationIndex | None) -> I
         return image
     splits = evaluation.config.splits
     asked = [record.question_id for record in image.kept if not splits or record.question.split in splits]
-    found = evaluation.find(image.key, signature(_pixels(image))) if asked else None
+    found = evaluation.find(image.key, signature(_pixels(image), COPY_DETAIL)) if asked else None
     if found is None:
         return image
     why = found.rejection

@@ -23,6 +23,8 @@ from viewgen.records import Rejection
 from viewgen.settings import STRICT, Range, check_ranges
 
 REASON = "in_evaluation_set"
+_BLOCK = 1 << 13
+"""Hashes compared at once: few enough for a processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +112,24 @@ def _nearest(
     stored_WM: UInt64[np.ndarray, "W M"], asked_QW: UInt64[np.ndarray, "Q W"], max_distance: int
 ) -> list[tuple[int, int]]:
     """Return (distance, row) of the nearest stored hash, if it is within max_distance."""
+    found = [
+        (distance, start + row)
+        for start in range(0, stored_WM.shape[1], _BLOCK)
+        for asked_W in asked_QW
+        for distance, row in _within(stored_WM[:, start : start + _BLOCK], asked_W, max_distance)
+    ]
+    return [min(found)] if found else []
+
+
+def _within(
+    stored_WM: UInt64[np.ndarray, "W M"], asked_W: UInt64[np.ndarray, " W"], max_distance: int
+) -> list[tuple[int, int]]:
+    """Return (distance, row) of all hashes of a block within max_distance."""
     # Half of the words rules nearly all out: a distance only grows with the rest.
-    half_QM = np.bitwise_count(stored_WM[0] ^ asked_QW[:, :1])
-    half_QM += np.bitwise_count(stored_WM[1] ^ asked_QW[:, 1:2])
-    asked, rows = np.nonzero(half_QM <= max_distance)
+    half_M = np.bitwise_count(stored_WM[0] ^ asked_W[0])
+    half_M += np.bitwise_count(stored_WM[1] ^ asked_W[1])
+    rows = (half_M <= max_distance).nonzero()[0]
     if not rows.size:
         return []
-    far = np.bitwise_count(stored_WM[:, rows] ^ asked_QW.T[:, asked]).sum(axis=0, dtype=np.int64)
-    best = np.lexsort((rows, far))[0]
-    return [(int(far[best]), int(rows[best]))] if far[best] <= max_distance else []
+    far = np.bitwise_count(stored_WM[:, rows] ^ asked_W[:, None]).sum(axis=0, dtype=np.int64).tolist()
+    return [(distance, row) for distance, row in zip(far, rows.tolist(), strict=True) if distance <= max_distance]

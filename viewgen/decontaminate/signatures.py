@@ -29,22 +29,24 @@ CUTS = (
 )
 """Shares of the sides that are cut off left, above, right and below; the whole first."""
 MIN_DETAIL = 96
-"""Frequencies, of 256, that an image must hold: the hashes of skies and of blank pages are all alike."""
+"""Frequencies, of 256, that an evaluation image must hold: the hashes of skies and of blank pages are all alike."""
+COPY_DETAIL = 72
+"""As MIN_DETAIL, of an image that may be a copy: copying loses some."""
 _THUMB_PX = 64
-_READ_PX = 512
+_READ_PX = 256
 _NUM_FREQUENCIES = 24
 _NOISE = 16.0
 """Orthonormal coefficients of a thumbnail below this count as 0: waves of half a level, as from rounding."""
 
 
-def signature(image: Image.Image) -> bytes:
+def signature(image: Image.Image, min_detail: int = MIN_DETAIL) -> bytes:
     """Compute the signature of an upright RGB image: a hash of 32 bytes for each of CUTS, one after another. Empty for an
-    image with too little detail to be told from others.
+    image with less than `min_detail`, which cannot be told from others.
 
     signature(decode_image(data))    # 224 bytes"""
     shrunk = image.reduce((max(1, image.width // _READ_PX), max(1, image.height // _READ_PX))).convert("L")
     whole = _waves(shrunk, CUTS[0])
-    if np.count_nonzero(whole) < MIN_DETAIL:
+    if np.count_nonzero(whole) < min_detail:
         return b""
     return b"".join(_bits(waves) for waves in (whole, *(_waves(shrunk, cut) for cut in CUTS[1:])))
 
