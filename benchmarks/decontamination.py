@@ -139,7 +139,9 @@ def main() -> None:
         for kind, share in recall.items():
             print(f"  {kind:28} {share:7.1%} found")
         print(f"  {'strangers':28} {figures['false_hits']} of {figures['strangers']} taken for copies")
-    print(f"hashing {speed['hashed_per_s']:.0f} images a second, {speed['decoded_and_hashed_per_s']:.0f} with decoding,")
+    print(
+        f"hashing {speed['hashed_per_s']:.0f} images a second, {speed['decoded_and_hashed_per_s']:.0f} with decoding,"
+    )
     print(f"  at {speed['megapixels']:.2f} megapixels, one core")
     print(f"matching {NUM_TRAINING:,} images against {NUM_STORED:,}: {speed['match_s']:.0f} s, one core")
     print(json.dumps({"commit": commit(), "hardware": hardware(), **found, "speed": speed}))

@@ -147,7 +147,9 @@ def hash_command(
     write_hashes(found.images, out)
     print(f"{out}: hashes of {counted(len(found.images), 'image')}.")
     if found.num_exact_only:
-        print(f"Of {found.num_exact_only:,} only equal files are found: they hold too little detail, or cannot be decoded.")
+        print(
+            f"Of {found.num_exact_only:,} only equal files are found: they hold too little detail, or cannot be decoded."
+        )
 
 
 @app.command()

@@ -129,7 +129,9 @@ def _refuse_other_donors(views: ViewSet, config: BuildConfig) -> None:
         for path in views.table_paths("rejects")
     )
     if lost:
-        what = f"swapped draws donors among all questions with evidence, and that of {lost:,} rejected ones is not stored"
+        what = (
+            f"swapped draws donors among all questions with evidence, and that of {lost:,} rejected ones is not stored"
+        )
         raise SettingsError(f"{WHERE}: {what}. Make it with `viewgen build`, or name other kinds by --kinds.")
 
 

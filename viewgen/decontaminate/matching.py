@@ -100,7 +100,9 @@ class EvaluationIndex:
         return Match(set_name=name, image=image, distance=distance, is_same_file=False)
 
 
-def read_index(config: DecontaminateConfig, recipe: Path, num_threads: int, out: Stream | None) -> EvaluationIndex | None:
+def read_index(
+    config: DecontaminateConfig, recipe: Path, num_threads: int, out: Stream | None
+) -> EvaluationIndex | None:
     """Read the evaluation sets of a recipe; None without any. Raises RecipeError for one that cannot be read."""
     if not config.against:
         return None

@@ -25,7 +25,22 @@ from viewgen.viewset.manifest import MANIFEST, fingerprint
 from viewgen.viewset.shards import ViewSet
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".heic", ".heif"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".heic",
+        ".heif",
+    }
 )
 """Ends of the names of files in a folder that are read as images."""
 COLUMNS = {"image": pl.String(), "sha256": pl.String(), "signature": pl.Binary(), "form": pl.String()}
