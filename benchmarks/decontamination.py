@@ -1,10 +1,13 @@
-"""Measure how decontamination finds planted copies: recall by kind of copy, false hits, images hashed per second, and the time to
+"""Measure how decontamination finds planted copies: recall by kind of copy, false hits, images hashed per second,
+and the time to
 match 100,000 training images against 10,000 stored evaluation images.
 
     python -m benchmarks.decontamination [FOLDER_OF_PHOTOGRAPHS ...]
 
-Real photographs: those of datasets/photos (and of the folders), each whole and as 4 + 9 + 16 tiles; neighbours in a photograph are
-the hardest strangers that it offers. Drawn scenes: those of `viewgen demo`. Images with too little detail for a signature are
+Real photographs: those of datasets/photos (and of the folders), each whole and as 4 + 9 + 16 tiles; neighbours in a
+photograph are
+the hardest strangers that it offers. Drawn scenes: those of `viewgen demo`. Images with too little detail for a
+signature are
 counted apart. About a minute on one core. Prints a table, and JSON in the last line."""
 
 from __future__ import annotations
@@ -108,10 +111,11 @@ def rates(photo: Image.Image) -> dict[str, float]:
     data = io.BytesIO()
     photo.save(data, "JPEG", quality=90)
     per_s = {}
-    for name, work in {
+    works: Mapping[str, Callable[[], bytes]] = {
         "hashed_per_s": lambda: signature(photo),
         "decoded_and_hashed_per_s": lambda: signature(decode_image(data.getvalue())),
-    }.items():
+    }
+    for name, work in works.items():
         start_s, num = time.perf_counter(), 0
         while time.perf_counter() - start_s < 2:
             work()

@@ -1,4 +1,5 @@
-"""The command `viewgen`: init, build, hash, recut, inspect, sql, report, demo, schema, kinds, settings. A user's mistake is one line
+"""The command `viewgen`: init, build, hash, recut, inspect, sql, report, demo, schema, kinds, settings. A user's
+mistake is one line
 on standard error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that
 needs them."""
 

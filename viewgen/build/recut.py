@@ -1,7 +1,8 @@
 """Cut other kinds of view from a view set: images, questions and evidence are in it, so nothing is grounded again.
 Leaves out: cutting and auditing (stages.py), grounding, and with it every kind that needs a model.
 
-The views have the bytes that a fresh build with the same kinds gives. No model reads them: the audit measures pixels alone.
+The views have the bytes that a fresh build with the same kinds gives. No model reads them: the audit measures pixels
+alone.
 Questions that the first build rejected stay rejected, since their evidence is not stored."""
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def recut(
     """Cut views of `kinds` for every kept question of a view set, as a view set of its own at `out`, whole or not at all.
 
     Kinds of a role that `kinds` does not name, and `settings` of [views] that are not given, are those of the view set.
-    Raises SettingsError for a wrong kind or setting and one that needs a model, ShardError for a view set that cannot be read
+    Raises SettingsError for a wrong kind or setting and one that needs a model, ShardError for a view set that
+    cannot be read
     or an `out` that holds anything.
 
     recut(Path("views"), Path("masked"), ["masked", "blurred"], {"mask_fill": "black"})"""
@@ -136,7 +138,8 @@ def _refuse_other_donors(views: ViewSet, config: BuildConfig) -> None:
 
 
 def _manifest(before: Manifest, config: BuildConfig) -> Manifest:
-    """Return the manifest of the new view set, which has no parts yet. Regions are still those of the first build's models."""
+    """Return the manifest of the new view set, which has no parts yet. Regions are still those of the first build's
+    models."""
     origin = fingerprint([record.fingerprint for record in before.parts])
     return replace(
         before,

@@ -2,7 +2,8 @@
 their signatures differ.
 Leaves out: reading evaluation sets (sets.py), computing signatures (signatures.py).
 
-A training image's whole is compared with every cut of an evaluation image, and its cuts with the evaluation image's whole:
+A training image's whole is compared with every cut of an evaluation image, and its cuts with the evaluation image's
+whole:
 either may be a crop of the other.   M hashes   Q hashes that are looked for   W words of 64 bits"""
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class DecontaminateConfig:
 
     against: tuple[str, ...] = ()
     """Evaluation sets, by paths relative to the recipe: recipes (.toml), hashes stored by `viewgen hash` (.parquet), view
-    sets, folders of images. A question about an image that occurs in one of them is rejected. Empty: nothing is compared."""
+    sets, folders of images. A question about an image that occurs in one of them is rejected. Empty: nothing is
+    compared."""
     max_distance: Annotated[int, Range(ge=0, le=64, unit="bits")] = 32
     """Bits, of 256, in which the perceptual hashes of an image and of its copy may differ, 0 to 64. Ours: copies at JPEG
     quality 50, half the size or cropped by 2 % are found, and no other photograph."""

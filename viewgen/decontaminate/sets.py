@@ -1,4 +1,5 @@
-"""Read evaluation sets as signatures: from a recipe, a view set, a folder of images, or a file of stored hashes, which can be
+"""Read evaluation sets as signatures: from a recipe, a view set, a folder of images, or a file of stored hashes,
+which can be
 shared without the images. Write such a file.
 Leaves out: computing a signature (signatures.py), comparing (matching.py)."""
 
@@ -78,7 +79,8 @@ class EvaluationSet:
 
 
 def read_set(path: Path, name: str, num_threads: int = 1, progress_out: Stream | None = None) -> EvaluationSet:
-    """Read an evaluation set: a recipe (.toml), stored hashes (.parquet), a view set, or a folder of images. `name` stands in
+    """Read an evaluation set: a recipe (.toml), stored hashes (.parquet), a view set, or a folder of images. `name`
+    stands in
     messages. Raises RecipeError for what is none of these, holds no image, or lacks one that it names.
 
     read_set(Path("benchmark-images"), "benchmark-images").images[0].sha256"""
@@ -95,9 +97,11 @@ def read_set(path: Path, name: str, num_threads: int = 1, progress_out: Stream |
         raise RecipeError(f"{path}: is no evaluation set; it must be {expected}. Correct the path.")
     if not names:
         raise RecipeError(f"{path}: holds no image. Give the set whose images must not be trained on.")
-    with Progress("hash", len(names), f"images of {name}", progress_out) as progress:
-        with ThreadPoolExecutor(num_threads) as pool:
-            images = tuple(progress.each(pool.map(lambda image: _hashed(path, image, read), names)))
+    with (
+        Progress("hash", len(names), f"images of {name}", progress_out) as progress,
+        ThreadPoolExecutor(num_threads) as pool,
+    ):
+        images = tuple(progress.each(pool.map(lambda image: _hashed(path, image, read), names)))
     return EvaluationSet(name=name, images=images)
 
 

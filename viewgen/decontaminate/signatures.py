@@ -1,7 +1,7 @@
-"""Compute the signature of an image: perceptual hashes of the whole and of slightly smaller cuts, by which near copies are
-found again: recompressed, resized, or cropped by up to some 2 % of a side. Pure.
-Leaves out: comparing signatures (matching.py), the 64-bit hash of the audit (audit/measures.py), which takes the crops of one
-picture apart and cannot tell crop from copy.
+"""Compute the signature of an image: perceptual hashes of the whole and of slightly smaller cuts, by which near copies
+are found again: recompressed, resized, or cropped by up to some 2 % of a side. Pure.
+Leaves out: comparing signatures (matching.py), the audit's hash of 64 bits (audit/measures.py), too coarse for many
+images.
 
 A hash has 256 bits, one per low frequency of the cosine transform. S cuts   W words of 64 bits   N px of the thumbnail
 K frequencies"""

@@ -25,7 +25,8 @@ def table(out: Path, name: str) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with every kind of view of two photographs that needs no model, and with the plain recipe's of them."""
+    """Return a folder with every kind of view of two photographs that needs no model, and with the plain recipe's of
+    them."""
     folder = tmp_path_factory.mktemp("recut")
     where = "WHERE question_id IN ('cat-1', 'cat-5', 'coffee-2')"
     query = "read_json('questions.jsonl')"

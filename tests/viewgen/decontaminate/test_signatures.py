@@ -25,11 +25,6 @@ def test_a_signature_is_one_hash_of_32_bytes_per_cut() -> None:
     assert words_of(found).shape == (7, 4)
 
 
-def test_half_of_the_bits_are_set_where_every_frequency_is_there() -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert np.bitwise_count(words_of(signature(Image.fromarray(levels)))[0]).sum() == BITS // 2
-
-
 @pytest.mark.parametrize("name", ["coffee", "raccoon"])
 def test_the_hash_of_a_cut_is_that_of_the_cropped_image(name: str) -> None:
     """The cut of 2 % on the left of an image is the whole of the one that lost 2 % on its left."""
