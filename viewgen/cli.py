@@ -1,4 +1,5 @@
-"""The command `viewgen`: init, build, inspect, sql, report, demo, schema, kinds, settings. A user's mistake is one line
+"""The command `viewgen`: init, build, hash, recut, inspect, sql, report, demo, schema, kinds, settings. A user's
+mistake is one line
 on standard error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that
 needs them."""
 
@@ -124,6 +125,55 @@ def _plan(recipe: Path, options: BuildOptions) -> None:
     from viewgen.build.estimate import estimate, in_words
 
     print(in_words(estimate(recipe, options)))
+
+
+@app.command("recut")
+def recut_command(
+    view_set: Annotated[Path, typer.Argument(metavar="VIEWSET", help="Folder of a view set.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new view set; must not be there.")],
+    kinds: Annotated[str, typer.Option(help="Kinds of view, with commas: masked,shuffled_patches.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting of [views], as mask_fill=black; may be given again.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes to cut views; one per core if not given.")
+    ] = None,
+) -> None:
+    """Cut other kinds of view from the images and the evidence of a view set, without grounding again."""
+    from viewgen.build.builder import BuildOptions
+    from viewgen.build.recut import recut
+    from viewgen.progress import counted
+    from viewgen.settings import assigned
+
+    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    given = assigned(changes or [], "viewgen recut")
+    options = BuildOptions() if workers is None else BuildOptions(num_workers=workers)
+    report = recut(view_set, out, names, given, options)
+    lost = f", {report.num_rejected:,} rejected" if report.num_rejected else ""
+    print(f"{out}: {counted(report.num_views, 'view')} of {counted(report.num_kept, 'question')}{lost}.")
+
+
+@app.command("hash")
+def hash_command(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Evaluation set: a recipe, a view set, or a folder of images.")
+    ],
+    out: Annotated[Path, typer.Option(help="Parquet file of the hashes.")],
+    threads: Annotated[int | None, typer.Option(min=1, help="To open images; one per core if not given.")] = None,
+) -> None:
+    """Store the hashes of an evaluation set, for `decontaminate.against` of a recipe: they show nothing of its images."""
+    from viewgen.decontaminate import read_set, write_hashes
+    from viewgen.progress import counted
+
+    if out.suffix != ".parquet":
+        raise SettingsError(f"{out}: must end in .parquet. Give it such a name.")
+    found = read_set(source, source.name, threads or os.cpu_count() or 1)
+    write_hashes(found.images, out)
+    print(f"{out}: hashes of {counted(len(found.images), 'image')}.")
+    if found.num_exact_only:
+        print(
+            f"Of {found.num_exact_only:,} only equal files are found: they hold too little detail, or cannot be decoded."
+        )
 
 
 @app.command()

@@ -141,6 +141,23 @@ def settings_from(tables: Mapping[str, Any], kind: type[T], where: Path | str) -
         raise SettingsError(f"{where}: {_complaint(kind, [str(step) for step in first['loc']], first)}") from None
 
 
+def assigned(texts: Sequence[str], where: str) -> dict[str, Any]:
+    """Read settings written as NAME=VALUE; a value is TOML's, or a word without quotes. Raises SettingsError.
+
+    assigned(["mask_fill=black", "patch_px=14"], "viewgen recut")    # {"mask_fill": "black", "patch_px": 14}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = (piece.strip() for piece in text.partition("="))
+        if not equals or not name:
+            raise SettingsError(f"{where}: {text!r} sets nothing; it must be NAME=VALUE. Write it so.")
+        try:
+            found[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name] = value
+    return found
+
+
 def local_path(name: str, folder: Path) -> str:
     """Return a model's name or path: what begins with ./, ../ or /, or lies in the folder of the file that names it, is a
     path relative to that folder, which is returned absolute; all else is a hub id or a name, returned as it is.

@@ -21,7 +21,8 @@ VIEWGEN = """
     grounding/   regions evidence
     views/       kinds degrade positives negatives altered donors cutting
     audit/       measures flags readings auditor catalogue
-    build/       config plan workers cut_image stages builder estimate
+    decontaminate/  signatures sets matching
+    build/       config plan workers cut_image stages builder recut estimate
     export/      rows consumers folders run
     report/      first_look inspect diff sql plots thumbnails sheet page
     cli

@@ -25,6 +25,7 @@ HOWTO = ROOT / "docs" / "howto"
 CHAINS = (
     ("own-set",),
     ("exports",),
+    ("decontamination",),
     ("checking-views",),
     ("reading-views",),
     ("own-csv", "looking-at-views"),

@@ -245,3 +245,20 @@ def test_a_build_that_loses_more_than_half_to_one_reason_exits_with_code_3(
     source.write_rows(held)
     assert run(["build", str(source.recipe), "--out", str(tmp_path / "views"), "--workers", "0"]) == 3
     assert "only 4 were kept of 9 questions: 5 were lost to evidence/no_region." in capsys.readouterr().err
+
+
+def test_hash_stores_an_evaluation_set_and_recut_cuts_other_views(
+    source: Source, built: Path, tmp_path: Path, capsys: Printed
+) -> None:
+    stored = tmp_path / "hashes.parquet"
+    assert run(["hash", str(source.recipe), "--out", str(stored)]) == 0
+    assert capsys.readouterr().out == f"{stored}: hashes of 5 images.\n"
+    assert refused(capsys, "hash", str(source.data), "--out", str(tmp_path / "a.csv")).endswith(
+        "must end in .parquet. Give it such a name."
+    )
+    new = tmp_path / "new"
+    again = ["recut", str(built), "--out", str(new), "--kinds", "masked, blurred", "--workers", "0"]
+    assert run([*again, "--set", "mask_fill=black"]) == 0
+    assert capsys.readouterr().out == f"{new}: 15 views of 5 questions.\n"
+    assert "is there already" in refused(capsys, *again)
+    assert refused(capsys, *again, "--set", "mask_fill").startswith("viewgen recut: 'mask_fill' sets nothing;")

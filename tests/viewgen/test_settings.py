@@ -16,6 +16,7 @@ from viewgen.settings import (
     Range,
     SettingValueError,
     as_toml,
+    assigned,
     check_names,
     check_ranges,
     local_path,
@@ -144,3 +145,9 @@ def test_values_are_written_as_toml_reads_them(value: object, text: str) -> None
     assert as_toml(value) == text
     read = tomllib.loads(f"a = {text}")["a"]
     assert read == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_settings_on_a_command_line_are_toml_or_plain_words() -> None:
+    assert assigned(["fill=black", "side = 14", "on=true"], "here") == {"fill": "black", "side": 14, "on": True}
+    with pytest.raises(SettingsError, match=r"^here: 'fill' sets nothing; it must be NAME=VALUE\."):
+        assigned(["fill"], "here")

@@ -28,6 +28,7 @@ from viewgen.build.plan import (
 )
 from viewgen.build.stages import BuildContext, run_stages
 from viewgen.build.workers import Workers, ahead
+from viewgen.decontaminate.matching import read_index
 from viewgen.errors import ModelError, RecipeError, ReviewsError, ShardError
 from viewgen.files import write_whole
 from viewgen.grounding.regions import RegionFinder, region_finder
@@ -115,14 +116,17 @@ def prepared(recipe: Path, options: BuildOptions, finder: RegionFinder | None = 
         questions = limited(questions, options.limit)
     if config.regions.method == "annotated":
         refuse_misfits(questions, config.source, recipe, config.images)
+    refuse_splits(questions, config, recipe)
     reviews = reviews_of(questions, options.reviews)
+    evaluation = read_index(config.decontaminate, recipe, options.num_threads, options.progress_out)
     files = hash_images(questions, root, config, options)
     if not options.allow_missing:
         refuse_missing(files, root, recipe)
     local = with_local_models(config, recipe.parent)
     phrases = phrase_finder(local.phrases)
     finder = finder or load_finder(local, recipe)
-    plan = plan_build(config, {**phrases.models, **finder.models}, questions, files, reviews)
+    known = evaluation.fingerprints if evaluation else {}
+    plan = plan_build(config, {**phrases.models, **finder.models}, questions, files, reviews, known)
     context = BuildContext(
         root=root,
         config=config,
@@ -132,6 +136,7 @@ def prepared(recipe: Path, options: BuildOptions, finder: RegionFinder | None = 
         workers=Workers(options.num_workers),
         num_threads=options.num_threads,
         reviews=reviews,
+        evaluation=evaluation,
     )
     return plan, context
 
@@ -232,6 +237,15 @@ def refuse_evaluation(questions: Sequence[Question], config: BuildConfig, recipe
     if config.source.is_evaluation and num:
         what = f"{num:,} of {len(questions):,} rows of an evaluation set (source.is_evaluation) are of split {TRAIN!r}"
         raise RecipeError(f"{recipe}: {what}. Give them another split, or build with --allow-eval-data.")
+
+
+def refuse_splits(questions: Sequence[Question], config: BuildConfig, recipe: Path) -> None:
+    """Raise RecipeError for a split to decontaminate that no row has: a misspelt one would be passed over in silence."""
+    held = sorted({question.split for question in questions})
+    for split in config.decontaminate.splits:
+        if split not in held:
+            what = f"decontaminate.splits names {split!r}; the splits of the source are {', '.join(held)}"
+            raise RecipeError(f"{recipe}: {what}. Name one of them, or leave the setting out for all.")
 
 
 def refuse_missing(files: Sequence[ImageFile], root: Path, recipe: Path) -> None:

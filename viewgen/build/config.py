@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict
 
 from viewgen.audit.flags import AuditConfig
+from viewgen.decontaminate.matching import DecontaminateConfig
 from viewgen.detectors import DetectorConfig
 from viewgen.grounding.evidence import EvidenceConfig
 from viewgen.grounding.regions import RegionsConfig
@@ -30,6 +31,7 @@ class BuildConfig:
 
     source: SourceConfig
     images: ImageConfig = field(default_factory=ImageConfig)
+    decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
     phrases: PhrasesConfig = field(default_factory=PhrasesConfig)
     regions: RegionsConfig = field(default_factory=RegionsConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)

@@ -107,21 +107,23 @@ def plan_build(
     questions: Sequence[Question],
     files: Sequence[ImageFile],
     reviews: Mapping[str, Review],
+    evaluation: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Divide the images among parts of at most images_per_part images and about part_mb, in the order of the files."""
+    """Divide the images among parts of at most images_per_part images and about part_mb, in the order of the files.
+
+    `evaluation`: name of each evaluation set that images are compared with -> hash of its hashes."""
     made_by = {
-        "viewgen": version("vzero-evidence"),
-        "code": code_version(),
-        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        **base_versions(),
         **_installed(libraries_used(config)),
         **_resolved(config),
+        **{f"evaluation set {name}": sha256 for name, sha256 in (evaluation or {}).items()},
     }
     chunks = list(_chunks(_image_records(questions, files), config))
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         made_by=made_by,
         seed=config.seed,
-        config={name: _as_json(value) for name, value in asdict(config).items()},
+        config={name: as_json(value) for name, value in asdict(config).items()},
         models=dict(models),
         num_parts=len(chunks),
         parts=(),
@@ -129,6 +131,12 @@ def plan_build(
     common = fingerprint(_compared(manifest))
     parts = tuple(_part(number, chunk, common, reviews) for number, chunk in enumerate(chunks))
     return Plan(manifest=manifest, parts=parts)
+
+
+def base_versions() -> dict[str, str]:
+    """Return the versions of all that shapes bytes whatever the recipe uses."""
+    own = {"viewgen": version("vzero-evidence"), "code": code_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    return {**own, **_installed(_LIBRARIES)}
 
 
 def libraries_used(config: BuildConfig) -> tuple[str, ...]:
@@ -282,12 +290,12 @@ def _compared(manifest: Manifest) -> dict[str, Any]:
     return dict(_flat({**config, **others}))
 
 
-def _as_json(value: Any) -> Any:  # noqa: ANN401 - a setting of any type
+def as_json(value: Any) -> Any:  # noqa: ANN401 - a setting of any type
     """Return a setting as JSON holds it; JSON has no infinity."""
     if isinstance(value, Mapping):
-        return {name: _as_json(inner) for name, inner in value.items()}
+        return {name: as_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(inner) for inner in value]
+        return [as_json(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

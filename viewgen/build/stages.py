@@ -24,6 +24,8 @@ from viewgen.build.config import BuildConfig
 from viewgen.build.cut_image import CutTask, cut_image
 from viewgen.build.workers import Workers, ahead
 from viewgen.decode import UnusableImageError, decode_image
+from viewgen.decontaminate.matching import EvaluationIndex
+from viewgen.decontaminate.signatures import COPY_DETAIL, signature
 from viewgen.errors import RecipeError
 from viewgen.grounding.regions import ImageQuery, RegionFinder
 from viewgen.phrases import PhraseFinder, annotated_phrases, given_phrases
@@ -55,13 +57,16 @@ class BuildContext:
     """Threads that open images, 1 or more."""
     reviews: Mapping[str, Review]
     """Verdicts of reviewers, by question_id."""
+    evaluation: EvaluationIndex | None = None
+    """Evaluation sets whose images are left out."""
 
 
 Stage = Callable[[Iterable[ImageRecord], BuildContext], Iterable[ImageRecord]]
 
 
 def open_images(images: Iterable[ImageRecord], build: BuildContext) -> Iterable[ImageRecord]:
-    """Read and decode each image once for all its questions, and reject those that a reviewer rejected.
+    """Read and decode each image once for all its questions, and reject those that a reviewer rejected or that
+    show an image of an evaluation set.
 
     Raises RecipeError when a file has changed since it was hashed."""
     return ahead(partial(_open, build=build), images, build.num_threads)
@@ -167,8 +172,22 @@ def _open(image: ImageRecord, build: BuildContext) -> ImageRecord:
         orientation=decoded.orientation,
         pixels=decoded.image,
     )
+    opened = _decontaminated(opened, build.evaluation)
     opened = opened.each(lambda record: replace(_reviewed(record, build.reviews), image_id=image.image_id))
     return opened.each(partial(_with_annotations, image=opened, build=build))
+
+
+def _decontaminated(image: ImageRecord, evaluation: EvaluationIndex | None) -> ImageRecord:
+    """Reject the questions about an image that occurs in an evaluation set, in the splits that are compared."""
+    if evaluation is None:
+        return image
+    splits = evaluation.config.splits
+    asked = [record.question_id for record in image.kept if not splits or record.question.split in splits]
+    found = evaluation.find(image.key, signature(_pixels(image), COPY_DETAIL)) if asked else None
+    if found is None:
+        return image
+    why = found.rejection
+    return image.each(lambda record: replace(record, rejection=why) if record.question_id in asked else record)
 
 
 def _with_annotations(record: QuestionRecord, image: ImageRecord, build: BuildContext) -> QuestionRecord:

@@ -651,3 +651,45 @@ def test_two_builds_at_once_in_one_folder_are_one_line(source: Source, tmp_path:
     assert sorted(path.name for path in out.iterdir() if path.is_file()) == ["README.md", "manifest.json"]
     (out / ".lock").write_text("")  # a killed process leaves it behind
     assert build(source, out, finder=Weighted("0")).num_made == 0
+
+
+def decontaminate(source: Source, more: str = "") -> None:
+    """Let the recipe leave out images 1 and 2, the one as a half-size copy, of a folder beside it."""
+    folder = source.recipe.parent / "bench"
+    folder.mkdir(exist_ok=True)
+    (folder / "equal.png").write_bytes((source.data / "1.png").read_bytes())
+    image = decode_image((source.data / "2.png").read_bytes())
+    image.resize((48, 48), Image.Resampling.BICUBIC).save(folder / "smaller.png")
+    source.recipe.write_text(source.recipe.read_text() + f'\n[decontaminate]\nagainst = ["bench"]\n{more}')
+
+
+def test_questions_about_images_of_an_evaluation_set_are_rejected_by_name(source: Source, tmp_path: Path) -> None:
+    decontaminate(source)
+    build(source, tmp_path / "views")
+    assert rows(tmp_path / "views", "questions")["question_id"].to_list() == ["0-sign", "3-sign", "4-sign"]
+    assert rows(tmp_path / "views", "images")["source_path"].to_list() == ["0.png", "3.png", "4.png"]
+    held = rows(tmp_path / "views", "rejects").filter(pl.col("reason") == "in_evaluation_set")
+    assert held.select("question_id", "stage").rows() == [
+        (name, "images") for name in ("1-ghost", "1-sign", "2-ghost", "2-sign")
+    ]
+    assert held["message"][0] == "shows image 'equal.png' of the evaluation set 'bench' (the same file)"
+    assert re.fullmatch(r"shows image 'smaller.png' .* \(\d+ of 256 bits differ\)", held["message"][2])
+
+
+def test_only_the_splits_that_are_named_are_compared_with_evaluation_sets(source: Source, tmp_path: Path) -> None:
+    decontaminate(source, 'splits = ["train"]')  # images 0, 2 and 4
+    build(source, tmp_path / "views")
+    assert rows(tmp_path / "views", "questions")["question_id"].to_list() == ["0-sign", "1-sign", "3-sign", "4-sign"]
+
+
+def test_a_split_to_decontaminate_that_no_row_has_is_refused(source: Source, tmp_path: Path) -> None:
+    decontaminate(source, 'splits = ["tarin"]')
+    with pytest.raises(RecipeError, match=r"decontaminate\.splits names 'tarin'; the splits .* are test, train\."):
+        build(source, tmp_path / "views")
+
+
+def test_a_grown_evaluation_set_is_another_build(source: Source, tmp_path: Path) -> None:
+    decontaminate(source)
+    build(source, tmp_path / "views")
+    (source.recipe.parent / "bench" / "more.png").write_bytes((source.data / "0.png").read_bytes())
+    assert refusal(source, tmp_path / "views").startswith("was built with made_by.evaluation set bench = ")
