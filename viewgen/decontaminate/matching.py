@@ -3,8 +3,7 @@ their signatures differ.
 Leaves out: reading evaluation sets (sets.py), computing signatures (signatures.py).
 
 A training image's whole is compared with every cut of an evaluation image, and its cuts with the evaluation image's
-whole:
-either may be a crop of the other.   M hashes   Q hashes that are looked for   W words of 64 bits"""
+whole: either may be a crop of the other.   M hashes   Q hashes that are looked for   W words of 64 bits"""
 
 from __future__ import annotations
 
