@@ -38,8 +38,8 @@ class DecontaminateConfig:
     sets, folders of images. A question about an image that occurs in one of them is rejected. Empty: nothing is
     compared."""
     max_distance: Annotated[int, Range(ge=0, le=64, unit="bits")] = 32
-    """Bits, of 256, in which the perceptual hashes of an image and of its copy may differ, 0 to 64. Ours: copies at JPEG
-    quality 50, half the size or cropped by 2 % are found, and no other photograph."""
+    """Bits, of 256, in which the perceptual hashes of an image and of its copy may differ, 0 to 64. Ours: chosen on
+    datasets/photos and their tiles, where it finds copies at JPEG quality 50, half the size or cropped by 2 %."""
     splits: tuple[str, ...] = ()
     """Splits whose images are compared; empty for all."""
 
