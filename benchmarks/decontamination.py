@@ -6,7 +6,8 @@ and the time to match 100,000 training images against 10,000 stored evaluation i
 Real photographs: those of datasets/photos (and of the folders), each whole and as 4 + 9 + 16 tiles; neighbours in a
 photograph are the hardest strangers that it offers. Drawn scenes: those of `viewgen demo`. Images with too little
 detail for a signature are counted apart, and recall is of the others. `max_distance` and the limits of detail
-were chosen on these photographs: pass folders of others to test them. Signatures of the timed match are random. About a minute on one core. Prints a table, and JSON in the last line."""
+were chosen on these photographs: pass folders of others to test them. Signatures of the timed match are random.
+About a minute on one core. Prints a table, and JSON in the last line."""
 
 from __future__ import annotations
 
