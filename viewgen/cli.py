@@ -1,7 +1,6 @@
 """The command `viewgen`: init, build, hash, recut, inspect, sql, report, demo, schema, kinds, settings. A user's
-mistake is one line
-on standard error and exit code 2. Leaves out: all work. Modules that take long to import are imported by the command that
-needs them."""
+mistake is one line on standard error and exit code 2. Leaves out: all work. Modules that take long to import are
+imported by the command that needs them."""
 
 from __future__ import annotations
 

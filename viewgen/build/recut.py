@@ -2,8 +2,7 @@
 Leaves out: cutting and auditing (stages.py), grounding, and with it every kind that needs a model.
 
 The views have the bytes that a fresh build with the same kinds gives. No model reads them: the audit measures pixels
-alone.
-Questions that the first build rejected stay rejected, since their evidence is not stored."""
+alone. Questions that the first build rejected stay rejected, since their evidence is not stored."""
 
 from __future__ import annotations
 
@@ -61,8 +60,7 @@ def recut(
 
     Kinds of a role that `kinds` does not name, and `settings` of [views] that are not given, are those of the view set.
     Raises SettingsError for a wrong kind or setting and one that needs a model, ShardError for a view set that
-    cannot be read
-    or an `out` that holds anything.
+    cannot be read or an `out` that holds anything.
 
     recut(Path("views"), Path("masked"), ["masked", "blurred"], {"mask_fill": "black"})"""
     options = options or BuildOptions()

@@ -3,8 +3,7 @@ their signatures differ.
 Leaves out: reading evaluation sets (sets.py), computing signatures (signatures.py).
 
 A training image's whole is compared with every cut of an evaluation image, and its cuts with the evaluation image's
-whole:
-either may be a crop of the other.   M hashes   Q hashes that are looked for   W words of 64 bits"""
+whole: either may be a crop of the other.   M hashes   Q hashes that are looked for   W words of 64 bits"""
 
 from __future__ import annotations
 
@@ -39,8 +38,8 @@ class DecontaminateConfig:
     sets, folders of images. A question about an image that occurs in one of them is rejected. Empty: nothing is
     compared."""
     max_distance: Annotated[int, Range(ge=0, le=64, unit="bits")] = 32
-    """Bits, of 256, in which the perceptual hashes of an image and of its copy may differ, 0 to 64. Ours: copies at JPEG
-    quality 50, half the size or cropped by 2 % are found, and no other photograph."""
+    """Bits, of 256, in which the perceptual hashes of an image and of its copy may differ, 0 to 64. Ours: chosen on
+    datasets/photos and their tiles, where it finds copies at JPEG quality 50, half the size or cropped by 2 %."""
     splits: tuple[str, ...] = ()
     """Splits whose images are compared; empty for all."""
 

@@ -1,7 +1,6 @@
 """Read evaluation sets as signatures: from a recipe, a view set, a folder of images, or a file of stored hashes,
-which can be
-shared without the images. Write such a file.
-Leaves out: computing a signature (signatures.py), comparing (matching.py)."""
+which can be shared without the images. Write such a file. Leaves out: computing a signature (signatures.py),
+comparing (matching.py)."""
 
 from __future__ import annotations
 
@@ -80,8 +79,7 @@ class EvaluationSet:
 
 def read_set(path: Path, name: str, num_threads: int = 1, progress_out: Stream | None = None) -> EvaluationSet:
     """Read an evaluation set: a recipe (.toml), stored hashes (.parquet), a view set, or a folder of images. `name`
-    stands in
-    messages. Raises RecipeError for what is none of these, holds no image, or lacks one that it names.
+    stands in messages. Raises RecipeError for what is none of these, holds no image, or lacks one that it names.
 
     read_set(Path("benchmark-images"), "benchmark-images").images[0].sha256"""
     if path.suffix == ".parquet" and path.is_file():
