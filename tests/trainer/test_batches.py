@@ -69,6 +69,27 @@ def test_rows_of_the_three_prompts_are_about_one_question_and_share_it(drawn_vie
         assert student.ids[:shared] == positive.ids[:shared] == negative.ids[:shared]
 
 
+def test_the_positive_prompt_shows_the_positive_view_and_the_negative_one_the_negative(
+    drawn_views: Path, drawn_vlm: Loaded
+) -> None:
+    views, batch = ViewSet.open(drawn_views), next(batches(drawn_views, drawn_vlm))
+    writer = PromptWriter(views, drawn_vlm.processor, PromptConfig(view=""), 1000)
+    assert writer.num_used == 0
+    for kind, prompts in (("crop", batch.positive), ("off_region", batch.negative)):
+        written = writer.write(batch.samples, (kind,))
+        for (_, (expected,)), prompt in zip(written, prompts, strict=True):
+            shown, mine = expected.images[1].inputs["pixel_values"], prompt.images[1].inputs["pixel_values"]
+            assert (shown == mine).all()
+    both = [prompts[0].images[1].inputs["pixel_values"] for prompts in (batch.positive, batch.negative)]
+    assert not (both[0] == both[1]).all()
+    assert writer.num_used == 2 * len(batch.samples)
+
+
+def test_a_kind_that_is_nowhere_is_answered_with_the_kinds_that_are_there(drawn_views: Path, drawn_vlm: Loaded) -> None:
+    with pytest.raises(ViewgenError, match=r"have no view of kind 'swapped'\. Kinds here: crop, "):
+        batches(drawn_views, drawn_vlm, replace(DATA, negative="swapped"))
+
+
 def test_prompts_are_those_of_the_models_own_processor(drawn_views: Path, drawn_vlm: Loaded) -> None:
     batch = next(batches(drawn_views, drawn_vlm))
     processor: Any = drawn_vlm.processor
