@@ -3,6 +3,7 @@ Leaves out: every number that is not in the manifest (report/ reads the tables).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ from viewgen.viewset.schema import IMAGE, SCHEMA_VERSION, TABLES, Column, DataTy
 
 DESCRIBED = "  description: viewgen "
 """Beginning of the line that names the manifest's hash."""
+_SEAL = "<!-- SHA-256 of what stands above: "
 
 _FORMAT = f"""# The format of a view set
 
@@ -56,7 +58,23 @@ def card(manifest: Manifest) -> str:
     tables = "\n".join(f"| {name} | {counts[name]} | {table.meaning} |" for name, table in TABLES.items())
     models = ", ".join(f"{name} (SHA-256 {sha256[:16]})" for name, sha256 in sorted(manifest.models.items())) or "none"
     text = _CARD.format(version=manifest.schema_version, seed=manifest.seed, tables=tables, models=models)
-    return "\n".join(["---", *_yaml_header(manifest), "---", text])
+    return sealed("\n".join(["---", *_yaml_header(manifest), "---", text]))
+
+
+def sealed(text: str) -> str:
+    """Return a text with a last line that holds its SHA-256."""
+    return f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()} -->\n"
+
+
+def card_fault(text: str, manifest: Manifest) -> str:
+    """Return what is wrong with a card: it was changed, or it is that of another manifest. Empty for a sound card, and
+    for one that an earlier version wrote without a hash."""
+    if _SEAL not in text and DESCRIBED not in text:
+        return ""
+    if sealed(text.rpartition(_SEAL)[0]) != text:
+        return "was changed since it was written"
+    made = f"{DESCRIBED}{fingerprint(asdict(manifest))}\n"
+    return "" if text.count(DESCRIBED) == text.count(made) else "is not the card of this manifest"
 
 
 def _described(name: str, table: Table) -> str:

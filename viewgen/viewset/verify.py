@@ -20,7 +20,7 @@ import polars as pl
 from viewgen.decode import decode_image
 from viewgen.errors import ShardError, ViewgenError
 from viewgen.progress import Progress, Stream
-from viewgen.viewset.card import DESCRIBED, card
+from viewgen.viewset.card import card_fault
 from viewgen.viewset.manifest import MANIFEST, Manifest, PartRecord, manifest_text, read_manifest
 from viewgen.viewset.parts import file_fault, one_line, table_path
 from viewgen.viewset.schema import TABLES
@@ -105,20 +105,15 @@ def _around(folder: Path, manifest: Manifest) -> Iterator[Damage]:
         yield Damage(path=folder, what=f"{what}; run the same build again")
     if (folder / MANIFEST).read_text(encoding="utf-8") != manifest_text(manifest):
         yield Damage(path=folder / MANIFEST, what="is not as it was written")
-    text = (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else ""
-    if manifest.is_complete and text not in _cards(manifest):
-        yield Damage(path=folder / CARD, what=f"is not the card of {MANIFEST}: one of the two was changed")
+    if manifest.is_complete:
+        text = (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else None
+        if fault := "missing" if text is None else card_fault(text, manifest):
+            yield Damage(path=folder / CARD, what=fault)
     known = {table_path(folder, table, part.part) for part in manifest.parts for table in TABLES}
     for table in TABLES:
         for path in sorted((folder / table).glob("*.parquet")):
             if path not in known:
                 yield Damage(path=path, what=f"stands in no line of {MANIFEST}")
-
-
-def _cards(manifest: Manifest) -> tuple[str, str]:
-    """Return the card of a manifest, and the card that earlier versions wrote, which named no hash."""
-    text = card(manifest)
-    return text, "".join(line for line in text.splitlines(keepends=True) if not line.startswith(DESCRIBED))
 
 
 def _table(folder: Path, table: str, part: PartRecord) -> tuple[list[Damage], int]:

@@ -104,13 +104,38 @@ def test_keys_that_stand_twice_are_named_whatever_else_is_wrong(table: str, key:
     assert found == [path] or path in others
 
 
-def test_the_line_of_the_card_that_names_the_manifest_is_checked_too(own: Path) -> None:
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("description: viewgen", "description: viewgem", "was changed since it was written"),
+        ("# A view set", "# A view sat", "was changed since it was written"),
+        ("SHA-256 of what stands", "SHA-256 of what stinks", "was changed since it was written"),
+        (" -->\n", " -->", "was changed since it was written"),
+    ],
+)
+def test_a_changed_card_is_found_whatever_changed_in_it(was: str, now: str, said: str, own: Path) -> None:
     card = own / "README.md"
-    card.write_text(card.read_text().replace("description: viewgen", "description: viewgem"))
-    assert [damage.path for damage in check(own).damages] == [card]
-    lines = card.read_text().splitlines(keepends=True)
-    card.write_text("".join(line for line in lines if "description: " not in line))  # as earlier versions wrote it
+    card.write_text(card.read_text().replace(was, now))
+    assert [(damage.path, damage.what) for damage in check(own).damages] == [(card, said)]
+
+
+def test_a_manifest_that_still_reads_well_is_told_by_the_card(own: Path) -> None:
+    path = own / "manifest.json"
+    text = path.read_text()
+    assert '"seed": 3' in text
+    path.write_text(text.replace('"seed": 3', '"seed": 4'))
+    assert [(damage.path.name, damage.what) for damage in check(own).damages] == [
+        ("README.md", "is not the card of this manifest")
+    ]
+
+
+def test_a_card_of_an_earlier_version_is_no_damage(own: Path) -> None:
+    """It named no hash, and its words were others."""
+    card = own / "README.md"
+    card.write_text("---\nconfigs:\n---\n# A view set\n\nMade by hand.\n")
     assert check(own).damages == ()
+    card.unlink()
+    assert [damage.what for damage in check(own).damages] == ["missing"]
 
 
 def test_questions_that_are_neither_kept_nor_rejected(own: Path) -> None:
