@@ -54,11 +54,12 @@ def refuse_other_run(config: RunConfig, saved: Facts, contents: Mapping[str, str
     `contents`: hashes of the view set and the models, by the names in run.json. Raises CheckpointError for anything that
     would mix two runs, by name."""
     mine = json.loads(json.dumps(asdict(config)))
-    theirs = saved["config"]
+    theirs, usual = saved["config"], json.loads(json.dumps(asdict(RunConfig())))
     changes: list[Facts] = []
     for table, settings in mine.items():
         for key, now in settings.items():
-            name, was = f"{table}.{key}", theirs.get(table, {}).get(key)
+            # A run that was begun before a setting was there did what the setting's default does.
+            name, was = f"{table}.{key}", theirs.get(table, {}).get(key, usual[table][key] if table in theirs else None)
             if was == now or (name in BY_CONTENT and not _appeared(name, was, now)):
                 continue
             if name in FREE or (name == "loop.steps" and isinstance(was, int) and now >= step and table in theirs):

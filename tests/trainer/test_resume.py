@@ -24,6 +24,16 @@ def test_the_same_run_changes_nothing() -> None:
     assert refuse_other_run(CONFIG, FACTS, CONTENTS, OUT, 5) == []
 
 
+def test_a_setting_that_was_not_there_when_the_run_began_had_its_default() -> None:
+    config = json.loads(json.dumps(asdict(CONFIG)))
+    del config["data"]["where"], config["data"]["allow_eval_data"]
+    facts = {**FACTS, "config": config}
+    assert refuse_other_run(CONFIG, facts, CONTENTS, OUT, 5) == []
+    chosen = replace(CONFIG, data=replace(CONFIG.data, where="split = 'train'"))
+    with pytest.raises(CheckpointError, match=r"data\.where = '', now it is "):
+        refuse_other_run(chosen, facts, CONTENTS, OUT, 5)
+
+
 @pytest.mark.fault(22)
 def test_more_steps_and_other_hardware_are_recorded_with_their_step() -> None:
     loop = LoopConfig(steps=20, micro_batch=4)
