@@ -28,6 +28,8 @@ from viewgen.source.paths import image_file
 
 CACHE = "VIEWGEN_CACHE"
 """Environment variable: the folder of the cache."""
+SCHEMES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "az", "abfs", "memory"})
+"""Schemes that are fetched. fsspec opens others too, some of which read files of this machine."""
 INSIDE = "bytes:"
 RETRY_AFTER_S = (1.0, 5.0)
 """Seconds before a second and a third try to fetch."""
@@ -57,9 +59,10 @@ def is_inside(path: str) -> bool:
 
 
 def is_address(path: str) -> bool:
-    """Return True for an address of the web or of a store; file:// is none."""
+    """Return True for an address of the web or of a store, of one of SCHEMES. Chains of fsspec (zip://a::file://b), which
+    could read files of this machine, are none."""
     scheme = _ADDRESS.match(path)
-    return scheme is not None and scheme[1].lower() != "file"
+    return scheme is not None and scheme[1].lower() in SCHEMES and "::" not in path
 
 
 def cached(name: str) -> Path:
@@ -78,6 +81,10 @@ def locate(path: str, root: Path, config: ImageConfig, follow_links: bool, fetch
         return path, cached(path)
     if is_address(path) and fetch:
         return path, fetched(path, config.max_file_mb)
+    other = _ADDRESS.match(path)
+    if fetch and other and other[1].lower() != "file":
+        what = f"image_path is an address of a kind that is not fetched ({other[0]})"
+        raise UnusableImageError("remote_image", f"{what}. Download the image")
     found = image_file(path, root, follow_links)
     return found, root / found
 

@@ -150,6 +150,19 @@ def test_addresses_are_fetched_once_and_only_where_the_recipe_says_so(bucket: An
     assert file_of(address, tmp_path) == file
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("file:///etc/passwd", "local:///etc/passwd", "zip://a.png::file:///etc/x.zip"),
+        *("https://a::file:///etc/passwd", "git://x/a.png", "reference://x"),
+    ],
+)
+def test_an_address_that_could_read_files_of_this_machine_is_none(address: str, tmp_path: Path) -> None:
+    with pytest.raises(UnusableImageError) as refused:
+        locate(address, tmp_path, ImageConfig(), follow_links=False, fetch=True)
+    assert refused.value.reason in {"remote_image", "outside_root"}
+
+
 def test_an_address_without_a_picture_is_missing_and_a_large_one_too_large(bucket: Any) -> None:
     bucket.pipe("/pictures/large.png", bytes(2_000))
     with pytest.raises(UnusableImageError, match=r"memory://pictures/no\.png: there is no such image") as missing:
