@@ -41,7 +41,7 @@ from viewgen.source.recipe import read_questions, root_of
 from viewgen.source.reviews import Review, read_reviews
 from viewgen.viewset.card import card
 from viewgen.viewset.manifest import Manifest, PartRecord, read_manifest, write_manifest
-from viewgen.viewset.parts import table_path, write_table
+from viewgen.viewset.parts import file_fault, table_path, write_table
 from viewgen.viewset.tables import part_tables
 
 TRAIN = "train"
@@ -112,11 +112,11 @@ def prepared(recipe: Path, options: BuildOptions, finder: RegionFinder | None = 
     questions = read_questions(config.source, recipe)
     if not options.allow_eval_data:
         refuse_evaluation(questions, config, recipe)
+    refuse_splits(questions, config, recipe)
     if options.limit:
         questions = limited(questions, options.limit)
     if config.regions.method == "annotated":
         refuse_misfits(questions, config.source, recipe, config.images)
-    refuse_splits(questions, config, recipe)
     reviews = reviews_of(questions, options.reviews)
     evaluation = read_index(config.decontaminate, recipe, options.num_threads, options.progress_out)
     files = hash_images(questions, root, config, options)
@@ -164,7 +164,8 @@ def failed_parts(out: Path, reasons: Sequence[str]) -> tuple[int, ...]:
     found: dict[int, set[str]] = {}
     for record in manifest.parts:
         path = table_path(out, "rejects", record.part)
-        found[record.part] = {*pl.read_parquet(path, columns=["reason"], glob=False)["reason"]}
+        if not file_fault(path, "rejects", record.files["rejects"]):  # a damaged part is made again anyway
+            found[record.part] = {*pl.read_parquet(path, columns=["reason"], glob=False)["reason"]}
     parts = tuple(part for part, held in found.items() if held & {*reasons})
     if not parts:
         known = ", ".join(sorted(set().union(*found.values()))) or "none"
@@ -174,12 +175,10 @@ def failed_parts(out: Path, reasons: Sequence[str]) -> tuple[int, ...]:
 
 def _build(out: Path, plan: Plan, options: BuildOptions, context: BuildContext) -> BuildReport:
     """Make the parts that are not finished, in a folder that is held."""
-    only = options.only
-    if options.retry_failed:
-        only = (*only, *failed_parts(out, options.retry_failed))
-    manifest = open_folder(out, plan, options.force, only)
+    retried = failed_parts(out, options.retry_failed) if options.retry_failed else ()
+    manifest = open_folder(out, plan, options.force, (*options.only, *retried))
     num_reused = len(manifest.parts)
-    todo = parts_to_make(plan, manifest, options.only)
+    todo = parts_to_make(plan, manifest, (*options.only, *retried) if options.only else ())
     total = sum(len(part.images) for part in todo)
     with (
         context.workers,

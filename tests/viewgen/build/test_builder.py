@@ -629,6 +629,10 @@ def test_parts_with_a_failure_are_made_again(source: Source, tmp_path: Path) -> 
     (reason,) = reasons
     report = build(source, out, replace(QUIET, retry_failed=(reason,)))
     assert (report.num_made, report.num_reused) == (3, 0)
+    report = build(source, out, replace(QUIET, retry_failed=(reason,), only=(1,)))
+    assert (report.num_made, report.num_reused, report.is_complete) == (3, 0, True)
+    (out / "rejects" / "part-00001.parquet").write_bytes(b"damaged")
+    assert build(source, out, replace(QUIET, retry_failed=(reason,))).is_complete
     with pytest.raises(ShardError, match=rf"no question was rejected for oversize_image\. Reasons there: {reason}\.$"):
         build(source, out, replace(QUIET, retry_failed=("oversize_image",)))
 
