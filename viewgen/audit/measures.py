@@ -152,7 +152,7 @@ def perceptual_hash(grey: UInt8[np.ndarray, "H W"]) -> int:
 
     The image is first shrunk to 32 x 32 px. Light, contrast, sharpness and size change few bits, another content half."""
     thumb = np.asarray(Image.fromarray(grey).resize((_THUMB_PX, _THUMB_PX), Image.Resampling.BOX), dtype=np.float64)
-    basis_KN, lowest = _dct()
+    basis_KN, lowest = cosine_basis(_THUMB_PX, _NUM_FREQUENCIES, HASH_BITS)
     found = (basis_KN @ thumb @ basis_KN.T).ravel()[lowest]
     found[np.abs(found) < _NOISE] = 0.0
     ordered = np.sort(found)
@@ -166,14 +166,16 @@ def hash_distance(first: int, second: int) -> int:
 
 
 @cache
-def _dct() -> tuple[Float[np.ndarray, "K N"], Int[np.ndarray, " bits"]]:
+def cosine_basis(
+    num_px: int, num_frequencies: int, bits: int
+) -> tuple[Float[np.ndarray, "K N"], Int[np.ndarray, " bits"]]:
     """Return the first rows of the orthonormal DCT-II, and the places in K x K of the lowest frequencies but the mean."""
-    frequencies = np.arange(_NUM_FREQUENCIES)
-    basis_KN = np.cos(np.pi / _THUMB_PX * np.outer(frequencies, np.arange(_THUMB_PX) + 0.5)) * np.sqrt(2 / _THUMB_PX)
+    frequencies = np.arange(num_frequencies)
+    basis_KN = np.cos(np.pi / num_px * np.outer(frequencies, np.arange(num_px) + 0.5)) * np.sqrt(2 / num_px)
     basis_KN[0] /= np.sqrt(2)
     # By the sum of both frequencies; of those with equal sums, fewer down than across first.
     order = np.argsort(np.add.outer(frequencies, frequencies), axis=None, kind="stable")
-    return basis_KN, order[1 : HASH_BITS + 1]
+    return basis_KN, order[1 : bits + 1]
 
 
 def encoding(data: bytes) -> tuple[str, bytes]:

@@ -8,11 +8,11 @@ K frequencies"""
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from jaxtyping import Float, Int, UInt64
+from jaxtyping import Float, UInt64
 from PIL import Image
+
+from viewgen.audit.measures import cosine_basis
 
 BITS = 256
 WORDS = BITS // 64
@@ -61,7 +61,7 @@ def _waves(grey: Image.Image, cut: tuple[float, float, float, float]) -> Float[n
     left, top, right, bottom = cut
     box = (left * grey.width, top * grey.height, (1 - right) * grey.width, (1 - bottom) * grey.height)
     thumb_NN = np.asarray(grey.resize((_THUMB_PX, _THUMB_PX), Image.Resampling.BOX, box=box), dtype=np.float64)
-    basis_KN, lowest = _dct()
+    basis_KN, lowest = cosine_basis(_THUMB_PX, _NUM_FREQUENCIES, BITS)
     # Rounded: processors differ in the last bits of a sum, and equal frequencies must stay equal.
     found: Float[np.ndarray, " bits"] = np.round((basis_KN @ thumb_NN @ basis_KN.T).ravel()[lowest], 6)
     found[np.abs(found) < _NOISE] = 0.0
@@ -72,13 +72,3 @@ def _bits(waves: Float[np.ndarray, " bits"]) -> bytes:
     """Return 1 for each frequency above the median (pHash, Zauner 2010)."""
     ordered = np.sort(waves)
     return np.packbits(2 * waves > ordered[BITS // 2 - 1] + ordered[BITS // 2]).tobytes()
-
-
-@cache
-def _dct() -> tuple[Float[np.ndarray, "K N"], Int[np.ndarray, " bits"]]:
-    """Return the first rows of the orthonormal DCT-II, and the places in K x K of the lowest frequencies but the mean."""
-    frequencies = np.arange(_NUM_FREQUENCIES)
-    basis_KN = np.cos(np.pi / _THUMB_PX * np.outer(frequencies, np.arange(_THUMB_PX) + 0.5)) * np.sqrt(2 / _THUMB_PX)
-    basis_KN[0] /= np.sqrt(2)
-    order = np.argsort(np.add.outer(frequencies, frequencies), axis=None, kind="stable")
-    return basis_KN, order[1 : BITS + 1]

@@ -16,14 +16,12 @@ from PIL import Image
 from viewgen.boxes import Box
 from viewgen.decode import decode_oriented, encode_png
 from viewgen.errors import ShardError, ViewgenError
+from viewgen.source.columns import DRAWN, MARKER
 from viewgen.viewset.database import connect, matching
 from viewgen.viewset.shards import StoredSample, ViewSet
 
 PLAIN = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 """Formats that every loader opens -> ends of file names."""
-MARKERS = re.compile(r"<(?:image|crop|video|audio)>")
-"""Text that loaders take for the place of a picture."""
-DRAWN = re.compile(r"\binside the \w+ bounding box", re.IGNORECASE)
 AT_ONCE = 64
 """Questions whose pictures are in memory together."""
 
@@ -130,7 +128,7 @@ def _row(
     index: int,
 ) -> ExportRow | str:
     """Return the row of a sample, or the reason why there is none."""
-    if marker := MARKERS.search(sample.question):
+    if marker := re.search(MARKER, sample.question):
         return f"its question holds {marker[0]!r}, which loaders take for a picture"
     if DRAWN.search(sample.question):
         return "its question speaks of a box that is drawn into the image"

@@ -33,7 +33,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """Column of viewgen's -> names that sources give it, in this order, in any case and with any of " -_" between words."""
 EVIDENCE = "evidence"
 """Phrase of a box that the source gives no name."""
-MARKERS = r"\s*<(?:image|crop|video|audio)>\s*"
+MARKER = r"<(?:image|crop|video|audio)>"
+"""Text that loaders take for the place of a picture."""
+DRAWN = re.compile(r"\b(?:inside|within|in) the \w+ bounding box(?:es)?\b", re.IGNORECASE)
+"""Words about a box that is drawn into the image."""
 HINT = r"\s*Please provide the bounding box coordinate of the region that can help you answer the question better\."
 """Sentence of Visual-CoT's questions that asks for something else."""
 LABEL = r"^\s*\(?[A-Za-z][.):]\s*"
@@ -132,7 +135,8 @@ def listed(letters: Sequence[str]) -> str:
 def cleaned(sql: str) -> str:
     """Return a question without markers of pictures, and without Visual-CoT's request for a box."""
     sql = f"regexp_replace({sql}, {literal(HINT)}, '', 'g')"
-    return f"trim(regexp_replace({sql}, {literal(MARKERS)}, ' ', 'g'), ' ' || chr(10))"
+    marked = literal(rf"\s*{MARKER}\s*")
+    return f"trim(regexp_replace({sql}, {marked}, ' ', 'g'), ' ' || chr(10))"
 
 
 def quoted(column: str) -> str:

@@ -16,12 +16,12 @@ from viewgen.errors import RecipeError, ViewgenError
 from viewgen.progress import counted
 from viewgen.records import Question
 from viewgen.settings import as_toml
-from viewgen.source.box_formats import BoxFormat, BoxUnits, Corners, corners_of, is_inverted
+from viewgen.source.box_formats import FIELDS, BoxFormat, BoxUnits, Corners, corners_of, is_inverted
 from viewgen.source.formats import Format, Mapped
 from viewgen.source.images import DecodedImage, ImageConfig, open_image
 from viewgen.source.pictures import locate
 from viewgen.source.recipe import SourceConfig, first_rows, root_of, understood_at
-from viewgen.source.values import SourceFaultError, read_boxes
+from viewgen.source.values import BoxFaultError, SourceFaultError, read_boxes
 
 NUM_ROWS = 200
 """Rows that are looked at."""
@@ -90,6 +90,8 @@ def look(path: Path, recipe: Path, images: str = "") -> FirstLook:
         return FirstLook(source=source, mapped=understood_at(source, recipe), rows=tuple(rows), shown=shown, boxes=said)
     except SourceFaultError as error:
         raise RecipeError(f"{path}: {error}") from None
+    except BoxFaultError as error:
+        raise RecipeError(f"{path}: its boxes cannot be read: {error}. Write source.query yourself.") from None
 
 
 def recognised(path: Path) -> tuple[Format, str]:
@@ -212,25 +214,36 @@ def _with_boxes(source: SourceConfig, rows: Sequence[Mapping[str, Any]], recipe:
     """Return the source with the form of its boxes, and what proves it; the usual form where nothing does."""
     if source.format in {"coco", "visual-cot"}:
         return replace(source, box_units="pixels"), f"pixels, as {source.format} has them"
-    sized = list(_sized(rows, source, recipe))
+    named = _named_format(rows)
+    sized = list(_sized(rows, source, recipe, named or "xyxy"))
     if not sized:
         return source, "not compared with images: none was opened" if any(row.get("boxes") for row in rows) else ""
-    fitting = [form for form in FORMS if _share(sized, *form) >= FITS]
+    forms: Sequence[tuple[BoxFormat, BoxUnits]] = FORMS
+    if named:
+        forms = ((named, "pixels"), (named, "0..1"), (named, "0..1000"))
+    fitting = [form for form in forms if _share(sized, "xyxy" if named else form[0], form[1]) >= FITS]
     ones = [form for form in fitting if form[1] == "0..1"] if _all_below_one(sized) else []
     candidates = ones or [form for form in fitting if form[1] != "0..1"]
     if not candidates:
-        return (
-            source,
-            f"none of the usual forms fits {counted(len(sized), 'box')[:-1]}es: say what they are in [source]",
-        )
+        said = f"none of the usual forms fits the {len(sized):,} that were tried: say in [source] what they are"
+        return replace(source, box_format=named or source.box_format), said
     box_format, units = candidates[0]
     others = [f"{other} in {unit}" for other, unit in candidates[1:]]
     proof = f"not proven: {', '.join(others)} would fit too" if others else "no other usual form fits"
     return replace(source, box_format=box_format, box_units=units), f"{box_format} in {units}; {proof}"
 
 
-def _sized(rows: Sequence[Mapping[str, Any]], source: SourceConfig, recipe: Path) -> Iterator[tuple[Corners, int, int]]:
-    """Yield four numbers of each box, with the width and height of its image."""
+def _named_format(rows: Sequence[Mapping[str, Any]]) -> BoxFormat | None:
+    """Return the format that the names of a box's numbers tell; None for lists of four."""
+    boxes = next((row["boxes"] for row in rows if row.get("boxes")), ())
+    names = boxes[0].keys() if not isinstance(boxes, str) and boxes and isinstance(boxes[0], Mapping) else set()
+    return next((form for form, known in FIELDS.items() if set(known) <= names), None)
+
+
+def _sized(
+    rows: Sequence[Mapping[str, Any]], source: SourceConfig, recipe: Path, box_format: BoxFormat
+) -> Iterator[tuple[Corners, int, int]]:
+    """Yield the corners of each box as they are in this format, with the width and height of its image."""
     sizes: dict[str, tuple[int, int] | None] = {}
     for row in rows:
         if not row.get("boxes") or (row["image_path"] not in sizes and len(sizes) >= NUM_OPENED):
@@ -242,7 +255,7 @@ def _sized(rows: Sequence[Mapping[str, Any]], source: SourceConfig, recipe: Path
             except ViewgenError:
                 sizes[row["image_path"]] = None
         if size := sizes[row["image_path"]]:
-            yield from ((box.corners, *size) for box in read_boxes(row["boxes"], "xyxy", "pixels"))
+            yield from ((box.corners, *size) for box in read_boxes(row["boxes"], box_format, "pixels"))
 
 
 def _all_below_one(sized: Sequence[tuple[Corners, int, int]]) -> bool:

@@ -23,7 +23,7 @@ from viewgen.records import Annotation, Question, SourceBox
 from viewgen.settings import STRICT
 from viewgen.source import scans
 from viewgen.source.box_formats import FIELDS, BoxBasis, BoxFormat, BoxUnits, is_pixels, rounded, source_fault
-from viewgen.source.columns import Columns
+from viewgen.source.columns import DRAWN, Columns
 from viewgen.source.formats import Form, Format, Mapped, mapped
 from viewgen.source.values import (
     BoxFaultError,
@@ -52,7 +52,6 @@ _LISTS = ("options", "phrases")
 _MAY_BE_NULL = ("answer", "source", "options", "phrases", "boxes", "box_basis")
 _BASES = get_args(BoxBasis)
 _ROWS_AT_ONCE = 32
-_DRAWN = re.compile(r"\b(?:inside|within|in) the \w+ bounding box(?:es)?\b", re.IGNORECASE)
 _TWICE = re.compile(r'duplicate column name "(.*?)"')
 
 
@@ -95,8 +94,9 @@ class SourceConfig:
     """Image that boxes refer to. upright: as it is shown. stored: as the file stores its pixels, before its EXIF
     orientation. The column box_basis decides for its rows."""
     fetch: bool = False
-    """Fetch images whose path is an address: http, https, s3, gs, hf, and what else fsspec opens. They are kept in a
-    cache (VIEWGEN_CACHE, else viewgen/images in the user's cache folder), and fetched once."""
+    """Fetch images whose path is an address: http, https, s3, gs, az, hf. They are kept in a cache (VIEWGEN_CACHE, else
+    viewgen/images in the user's cache folder), and fetched once. The view set names them by their addresses as they
+    stand, with whatever key is part of them."""
     follow_links: bool = False
     """Read images through links that lead out of the root. Files that the query names may always be such links, as in
     the cache of the Hugging Face hub."""
@@ -302,7 +302,7 @@ def _refuse_duplicates(rows: Sequence[Mapping[str, Any]]) -> None:
 def _refuse_drawn_boxes(rows: Sequence[Mapping[str, Any]]) -> None:
     """Refuse images that have the evidence drawn into them, by what their questions say: such a picture tells student and
     audit alike where to look."""
-    num = sum(_DRAWN.search(row["question"]) is not None for row in rows)
+    num = sum(DRAWN.search(row["question"]) is not None for row in rows)
     if num:
         what = f"{num:,} of {len(rows):,} questions speak of a box that is drawn into the image"
         remedy = "Give the images without boxes, and take the sentence out with regexp_replace()"

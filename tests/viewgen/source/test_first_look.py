@@ -96,6 +96,33 @@ def test_boxes_are_what_the_numbers_and_the_images_allow(
     assert seen.boxes.startswith(f"{expected[0]} in {expected[1]}; ")
 
 
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ({"x": 300.0, "y": 200.0, "w": 90.0, "h": 90.0}, ("xywh", "pixels")),
+        ({"cx": 0.5, "cy": 0.5, "w": 0.2, "h": 0.2}, ("cxcywh", "0..1")),
+        ({"x0": 10.0, "y0": 10.0, "x1": 30.0, "y1": 40.0}, ("xyxy", "pixels")),
+    ],
+)
+def test_names_of_numbers_tell_the_format_of_boxes(
+    box: dict[str, float], expected: tuple[str, str], tmp_path: Path
+) -> None:
+    save(tmp_path / "a.jpg")
+    rows = {"id": [1], "image": ["a.jpg"], "question": ["Where is the cup?"], "boxes": [[{"phrase": "cup", **box}]]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "q.parquet")
+    source = look(tmp_path / "q.parquet", tmp_path / "r.toml").source
+    assert (source.box_format, source.box_units) == expected
+
+
+def test_boxes_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg")
+    for box in ({"x0": 1.0, "y0": 2.0, "x1": 3.0, "y1": 4.0}, {"phrase": "cup", "left": 1.0}):
+        rows = {"id": [1], "image": ["a.jpg"], "question": ["Where is the cup?"], "boxes": [[box]]}
+        pl.DataFrame(rows).write_parquet(tmp_path / "q.parquet")
+        with pytest.raises(RecipeError, match=r"q\.parquet: its boxes cannot be read: a box has no .*yourself\.$"):
+            look(tmp_path / "q.parquet", tmp_path / "r.toml")
+
+
 def test_the_recipe_of_a_llava_file_finds_its_images_and_builds(tmp_path: Path) -> None:
     data = tmp_path / "set"
     rows = [{"id": str(n), "image": f"{n}.jpg", "conversations": TURNS} for n in range(3)]
